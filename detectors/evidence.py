@@ -1,0 +1,93 @@
+"""What detectors say: evidence, not verdicts.
+
+A stream is one question asked of the data, for instance "has the numeric feature `income` moved?".
+Its detector answers each pane with one log e-value for each alternative it considers; an e-value
+has a mean of at most 1 while the answer is no (Vovk and Wang, 2021; Ramdas et al., 2023). Only the
+budget (`detectors.budget`) turns evidence into alarms.
+"""
+
+from dataclasses import dataclass
+from typing import Any, Literal, Protocol
+
+import numpy as np
+from numpy.typing import NDArray
+
+from detectors.ratio import SCALE
+from detectors.sketch import Counts
+
+Severity = Literal["page", "ticket"]
+Kind = Literal["drift", "missing", "invalid", "unseen", "schema", "accuracy", "silence"]
+Basis = Literal["exact", "calibrated"]
+Source = Literal["inputs", "errors", "ticks"]
+
+
+@dataclass(frozen=True, slots=True)
+class Stream:
+    """One question: which detector asks it, of what, and whom it may wake.
+
+    `basis` says what its e-values rest on: `exact` the likelihood ratio's own theorem, `calibrated`
+    a stated property of another algorithm.
+    """
+
+    detector: str
+    target: str
+    kind: Kind
+    severity: Severity
+    alternatives: int
+    basis: Basis = "exact"
+
+
+@dataclass(frozen=True, slots=True)
+class PaneRun:
+    """Consecutive closed panes, merged over partitions; k of them. Panes without rows are left out.
+
+    `ticks` counts the traffic ticks (occupied, empty) that ended with each pane.
+    """
+
+    time: NDArray[np.int64]  # (k,) end of each pane, milliseconds
+    inputs: Counts  # (k, cells of InputCells)
+    errors: Counts  # (k, cells of ErrorCells); zero columns where there is no error reference
+    ticks: Counts  # (k, 2)
+
+    def __len__(self) -> int:
+        return len(self.time)
+
+    def take(self, rows: slice) -> "PaneRun":
+        """Some of the panes."""
+        return PaneRun(self.time[rows], self.inputs[rows], self.errors[rows], self.ticks[rows])
+
+
+class Detector(Protocol):
+    """A sequential test. `step` is pure: the same memory and panes give the same answer.
+
+    Stepping over k panes at once equals stepping over each of them in turn.
+    """
+
+    @property
+    def stream(self) -> Stream: ...
+
+    def start(self) -> Any:
+        """Memory before the first pane."""
+
+    def step(self, memory: Any, run: PaneRun) -> tuple[Any, NDArray[np.float64]]:
+        """The next memory, and the log e-values: (k panes, alternatives)."""
+
+
+class RatioDetector:
+    """Likelihood ratios over some cells of a pane; it needs no memory of its own."""
+
+    def __init__(
+        self, stream: Stream, source: Source, cells: NDArray[np.intp], table: Counts
+    ) -> None:
+        self.stream = stream
+        self.table = table
+        self._source: Source = source
+        self._cells = cells
+
+    def start(self) -> None:
+        """No memory."""
+
+    def step(self, memory: None, run: PaneRun) -> tuple[None, NDArray[np.float64]]:
+        """Sum over cells of count times the cell's evidence, exact in integers."""
+        counts: Counts = getattr(run, self._source)[:, self._cells]
+        return None, (counts @ self.table) / SCALE
