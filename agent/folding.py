@@ -1,0 +1,73 @@
+"""From rows to the cells of their panes: the hot path between the join and the open panes."""
+
+import numpy as np
+from numpy.typing import NDArray
+
+from agent.join import Corrections
+from agent.panes import NO_ENTRIES, Entries, summed
+from detectors.batch import Batch, Outcomes
+from detectors.cells import ErrorCells, InputCells
+from detectors.sketch import Contributions, Sketch
+
+DENSE = 200  # rows of a pane from which counting beats listing each row's cells
+
+
+def fold_inputs(cells: InputCells, batch: Batch, pane: int) -> Entries:
+    """Cells of predictions, by pane (`pane` is its width in milliseconds)."""
+    if not len(batch):
+        return NO_ENTRIES
+    number = batch.time // pane
+    order = np.argsort(number, kind="stable")
+    distinct, start = np.unique(number[order], return_index=True)
+    stop = np.append(start[1:], len(order))
+    large = stop - start >= DENSE
+    parts = []
+    for i in np.flatnonzero(large).tolist():
+        rows = order[start[i] : stop[i]]
+        counts = cells.counts(batch if len(rows) == len(batch) else batch.take(rows))
+        parts.append(_entries(np.flatnonzero(counts), counts, int(distinct[i])))
+    small = order[np.repeat(~large, stop - start)]
+    if len(small):
+        part = batch.take(small)
+        parts.append(_by_pane(cells.contributions(part), part.time // pane))
+    return summed(parts)
+
+
+def fold_versions(batch: Batch, pane: int, offset: int) -> Entries:
+    """Rows by version, by pane; `offset` is the first version's cell."""
+    number = batch.time // pane
+    ones = np.ones(len(batch), dtype=np.int64)
+    return summed([Entries(number, number, offset + batch.version.astype(np.int64), ones)])
+
+
+def fold_errors(cells: ErrorCells, outcomes: Outcomes, pane: int, offset: int) -> Entries:
+    """Cells of the errors of joined rows; `offset` is the first error cell's number."""
+    if not len(outcomes):
+        return NO_ENTRIES
+    entries = _by_pane(cells.contributions(outcomes), outcomes.time // pane)
+    return Entries(entries.pane, entries.bucket, entries.cell + offset, entries.weight)
+
+
+def fold_performance(
+    sketch: Sketch[Outcomes], outcomes: Outcomes, corrections: Corrections, pane: int
+) -> Entries:
+    """Cells of performance. A correction takes effect in its own pane, on the row's old bucket."""
+    parts = []
+    if len(outcomes):
+        parts.append(_by_pane(sketch.contributions(outcomes), outcomes.time // pane))
+    if len(corrections):
+        made = sketch.contributions(corrections.rows)
+        effective = np.maximum(corrections.effective, corrections.rows.time) // pane
+        bucket = corrections.rows.time // pane
+        parts.append(Entries(effective[made.row], bucket[made.row], made.cell, made.weight))
+    return summed(parts)
+
+
+def _by_pane(made: Contributions, number: NDArray[np.int64]) -> Entries:
+    pane = number[made.row]
+    return Entries(pane, pane, made.cell, made.weight)
+
+
+def _entries(cell: NDArray[np.intp], counts: NDArray[np.int64], pane: int) -> Entries:
+    number = np.full(len(cell), pane, dtype=np.int64)
+    return Entries(number, number, cell.astype(np.int64), counts[cell])

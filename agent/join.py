@@ -1,0 +1,289 @@
+"""Joining predictions with the outcomes that follow, or precede, them.
+
+Nothing here depends on how the two topics happened to interleave: what is joined with what is
+decided by event times alone, and feedback of one id is applied in the order of its partition.
+"""
+
+from collections import Counter
+from dataclasses import dataclass, field
+
+import numpy as np
+from numpy.typing import NDArray
+
+from detectors.batch import Batch, Columns, Feedback, Outcomes
+
+Ints = NDArray[np.int64]
+
+# Upper bounds of the label delay histogram, milliseconds; the last bucket is open.
+DELAY_BOUNDS = np.array([1, 10, 60, 600, 3600, 21_600, 86_400, 604_800, 2_592_000]) * 1000
+
+UNLABELLED = -(2**62)  # `joined` of a prediction that has no label yet
+
+
+@dataclass(frozen=True, slots=True)
+class Pending(Columns):
+    """Predictions remembered for their labels, sorted by id within a block."""
+
+    id: NDArray[np.uint64]
+    time: Ints
+    prediction: NDArray[np.float64]
+    score: NDArray[np.float64]
+    group: NDArray[np.int32]
+    label: NDArray[np.float64]  # NaN: none, or withdrawn. Changes in place.
+    joined: Ints  # time of the joined row, UNLABELLED before. Changes in place.
+
+    @property
+    def bytes(self) -> int:
+        """Memory of the arrays."""
+        return sum(getattr(self, name).nbytes for name in self.__slots__)
+
+
+@dataclass(frozen=True, slots=True)
+class Corrections(Columns):
+    """Outcomes to add to, or take from, the pane of an earlier joined row (`Outcomes.time`)."""
+
+    effective: Ints  # event time of the feedback that corrects
+    rows: Outcomes
+
+    def __len__(self) -> int:
+        return len(self.effective)
+
+
+@dataclass(slots=True)
+class Join:
+    """Remembers predictions and early feedback of one partition, bounded in bytes and time.
+
+    Parameters
+    ----------
+    horizon
+        How long after its prediction a label may come, milliseconds.
+    corrections
+        How long after the joined row it may still be corrected.
+    early
+        How long before its prediction feedback may come.
+    memory
+        Bytes of remembered predictions; beyond it the oldest are forgotten and counted.
+    """
+
+    horizon: int
+    corrections: int
+    early: int
+    memory: int
+    blocks: list[Pending] = field(default_factory=list)  # oldest first; sizes fall
+    waiting: list[Feedback] = field(default_factory=list)  # feedback without a prediction, in order
+    counts: Counter[str] = field(default_factory=Counter)
+    delays: Ints = field(default_factory=lambda: np.zeros(len(DELAY_BOUNDS) + 1, dtype=np.int64))
+    delay_sum: int = 0  # milliseconds, over joined rows
+
+    def predictions(
+        self, batch: Batch, group: NDArray[np.int32]
+    ) -> tuple[NDArray[np.bool_], Outcomes, Corrections]:
+        """Remember predictions; returns which are new, and what early feedback makes of them.
+
+        A prediction whose id was seen within the horizon is a duplicate: not new.
+        """
+        new = self._new(batch)
+        fresh = batch.take(new)
+        order = np.argsort(fresh.id, kind="stable")
+        fresh = fresh.take(order)
+        self._insert(
+            Pending(
+                fresh.id,
+                fresh.time,
+                fresh.prediction,
+                fresh.score,
+                group[new][order],
+                np.full(len(fresh), np.nan),
+                np.full(len(fresh), UNLABELLED, dtype=np.int64),
+            )
+        )
+        called = self._recall(fresh.id)
+        return new, *self._apply(called, batch.score.shape[1], group.shape[1])
+
+    def feedback(self, rows: Feedback, scores: int, groups: int) -> tuple[Outcomes, Corrections]:
+        """Outcomes that this feedback makes, and changes to earlier ones.
+
+        `scores` and `groups` are the widths of the columns of those names.
+        """
+        return self._apply(rows, scores, groups)
+
+    def expire(self, predictions: int, everything: int) -> None:
+        """Forget what no later row can touch.
+
+        Parameters
+        ----------
+        predictions
+            Watermark of the predictions: feedback that waited for one until then is an orphan.
+        everything
+            Watermark of both topics.
+        """
+        if self.waiting:
+            waiting = Feedback.concatenate(self.waiting)
+            orphan = waiting.time + self.early < predictions
+            self.counts["orphan"] += int(orphan.sum())
+            self.waiting = [waiting.take(~orphan)] if not orphan.all() else []
+        limit = everything - self.horizon - self.corrections
+        self.blocks = [b for b in self.blocks if int(b.time.max()) >= limit]
+        while len(self.blocks) > 1 and sum(b.bytes for b in self.blocks) > self.memory:
+            oldest = min(range(len(self.blocks)), key=lambda i: int(self.blocks[i].time.max()))
+            self.counts["forgotten"] += len(self.blocks.pop(oldest))
+
+    def finish(self) -> None:
+        """The end of all input: feedback that still waits is orphaned."""
+        self.counts["orphan"] += sum(map(len, self.waiting))
+        self.waiting = []
+
+    @property
+    def remembered(self) -> tuple[int, int]:
+        """How many predictions are remembered, and how many of them have a label."""
+        labelled = sum(int((~np.isnan(b.label)).sum()) for b in self.blocks)
+        return sum(map(len, self.blocks)), labelled
+
+    def _new(self, batch: Batch) -> NDArray[np.bool_]:
+        first = np.zeros(len(batch), dtype=bool)
+        first[np.unique(batch.id, return_index=True)[1]] = True
+        block, position = self._find(batch.id)
+        for i, pending in enumerate(self.blocks):
+            here = np.flatnonzero(block == i)
+            known = pending.time[position[here]]
+            first[here] &= np.abs(batch.time[here] - known) > self.horizon
+        return first
+
+    def _insert(self, rows: Pending) -> None:
+        """Add a sorted block; blocks of like size are merged, so that few have to be searched."""
+        if not len(rows):
+            return
+        largest = max(self.memory // 16 // max(rows.bytes // len(rows), 1), 1)
+        while self.blocks and len(self.blocks[-1]) < 2 * len(rows):
+            if len(self.blocks[-1]) + len(rows) > largest:
+                break
+            rows = Pending.concatenate([rows, self.blocks.pop()])
+            rows = rows.take(np.unique(rows.id, return_index=True)[1])  # the newest of an id
+        self.blocks.append(rows)
+
+    def _find(self, ids: NDArray[np.uint64]) -> tuple[Ints, Ints]:
+        """Block and position of each id, the newest block first; -1 where it is not known."""
+        block = np.full(len(ids), -1, dtype=np.int64)
+        position = np.full(len(ids), -1, dtype=np.int64)
+        order = np.argsort(ids)
+        ordered = ids[order]
+        for i in range(len(self.blocks) - 1, -1, -1):
+            known = self.blocks[i].id
+            at = np.minimum(np.searchsorted(known, ordered), len(known) - 1)
+            hit = order[known[at] == ordered]
+            fresh = block[hit] < 0
+            position[hit[fresh]] = at[known[at] == ordered][fresh]
+            block[hit[fresh]] = i
+        return block, position
+
+    def _recall(self, ids: NDArray[np.uint64]) -> Feedback:
+        """Take out waiting feedback of these ids (sorted), in the order it came."""
+        if not self.waiting or not len(ids):
+            return _NO_FEEDBACK
+        waiting = Feedback.concatenate(self.waiting)
+        at = np.minimum(np.searchsorted(ids, waiting.id), len(ids) - 1)
+        called = ids[at] == waiting.id
+        self.waiting = [waiting.take(~called)] if not called.all() else []
+        return waiting.take(called)
+
+    def _apply(self, rows: Feedback, scores: int, groups: int) -> tuple[Outcomes, Corrections]:
+        """Apply feedback in rounds in which each id comes once: the order within an id holds."""
+        outcomes = [_no_outcomes(scores, groups)]
+        corrections = [Corrections(np.zeros(0, dtype=np.int64), outcomes[0])]
+        for part in _rounds(rows):
+            made, changed = self._round(part)
+            outcomes += made
+            corrections += changed
+        return Outcomes.concatenate(outcomes), Corrections(
+            np.concatenate([c.effective for c in corrections]),
+            Outcomes.concatenate([c.rows for c in corrections]),
+        )
+
+    def _round(self, rows: Feedback) -> tuple[list[Outcomes], list[Corrections]]:
+        block, position = self._find(rows.id)
+        outcomes: list[Outcomes] = []
+        corrections: list[Corrections] = []
+        for i, pending in enumerate(self.blocks):
+            here = np.flatnonzero(block == i)
+            delay = rows.time[here] - pending.time[position[here]]
+            near = (delay >= -self.early) & (delay <= self.horizon + self.corrections)
+            block[here[~near]] = -1
+            here = here[near]
+            if len(here):
+                made, changed = self._block(pending, position[here], rows.take(here))
+                outcomes.append(made)
+                corrections.append(changed)
+        unknown = block < 0
+        if unknown.any():
+            self.waiting.append(rows.take(unknown))
+        return outcomes, corrections
+
+    def _block(self, pending: Pending, at: Ints, rows: Feedback) -> tuple[Outcomes, Corrections]:
+        """Apply feedback to predictions at these positions of a block."""
+        old, joined = pending.label[at], pending.joined[at]
+        labelled, withdraws = ~np.isnan(old), np.isnan(rows.label)
+        first = ~labelled & ~withdraws
+        in_time = rows.time - pending.time[at] <= self.horizon
+        differs = labelled & (withdraws | (old != rows.label))
+        changes = differs & (rows.time - joined <= self.corrections)
+        self.counts["joined"] += int((first & in_time).sum())
+        self.counts["expired"] += int((first & ~in_time).sum())
+        self.counts["duplicate"] += int((labelled & ~differs).sum())
+        self.counts["corrected"] += int((differs & ~withdraws).sum())
+        self.counts["withdrawn"] += int(withdraws.sum())
+
+        made = first & in_time
+        time = np.maximum(pending.time[at], rows.time)
+        outcomes = _outcomes(pending, at[made], time[made], rows.label[made], 1)
+        taken = _outcomes(pending, at[changes], joined[changes], old[changes], -1)
+        given = changes & ~withdraws
+        put = _outcomes(pending, at[given], joined[given], rows.label[given], 1)
+        delay = time[made] - pending.time[at[made]]
+        bucket = np.searchsorted(DELAY_BOUNDS, delay, side="left")
+        self.delays += np.bincount(bucket, minlength=len(self.delays))
+        self.delay_sum += int(delay.sum())
+        pending.joined[at[made]] = time[made]
+        pending.label[at[made | changes]] = rows.label[made | changes]
+        effective = np.concatenate([rows.time[changes], rows.time[given]])
+        return outcomes, Corrections(effective, Outcomes.concatenate([taken, put]))
+
+
+def _outcomes(
+    pending: Pending, at: Ints, time: Ints, label: NDArray[np.float64], sign: int
+) -> Outcomes:
+    return Outcomes(
+        time,
+        pending.prediction[at],
+        pending.score[at],
+        label,
+        pending.group[at],
+        np.full(len(at), sign, dtype=np.int64),
+    )
+
+
+def _no_outcomes(scores: int, groups: int) -> Outcomes:
+    nothing = np.zeros(0)
+    return Outcomes(
+        nothing.astype(np.int64),
+        nothing,
+        np.zeros((0, scores)),
+        nothing,
+        np.zeros((0, groups), dtype=np.int32),
+        nothing.astype(np.int64),
+    )
+
+
+_NO_FEEDBACK = Feedback(np.zeros(0, dtype=np.int64), np.zeros(0, dtype=np.uint64), np.zeros(0))
+
+
+def _rounds(rows: Feedback) -> list[Feedback]:
+    """Parts in which no id repeats: the first of each id, the second of each, and so on."""
+    if not len(rows):
+        return []
+    order = np.argsort(rows.id, kind="stable")
+    ordered = rows.id[order]
+    start = np.concatenate([[True], ordered[1:] != ordered[:-1]])
+    first = np.maximum.accumulate(np.where(start, np.arange(len(rows)), 0))
+    turn = np.empty(len(rows), dtype=np.int64)
+    turn[order] = np.arange(len(rows)) - first
+    return [rows.take(turn == k) for k in range(int(turn.max()) + 1)]

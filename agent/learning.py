@@ -1,0 +1,164 @@
+"""Learning a profile from the first traffic, where a model has none."""
+
+from dataclasses import replace
+
+import numpy as np
+import structlog
+from numpy.typing import NDArray
+
+from agent.config import Config, ModelConfig
+from agent.errors import UsageError
+from agent.intake.decode import Reader
+from agent.intake.fields import Slot
+from agent.intake.source import RawBatch, TableBatch
+from agent.intake.table import Reference, from_chunks
+from agent.intake.times import ABSENT, parse_times
+from agent.join import Join
+from agent.model import Model, Partition
+from agent.panes import NEVER, PartitionClock
+from agent.profile_file import profile_hash
+from agent.publish.snapshot import Alarm
+from agent.reference import declared_kinds, profile_of
+
+Raw = RawBatch | TableBatch
+MOST_BYTES = 256 * 2**20  # of records kept while learning
+
+
+class Learner:
+    """Keeps the first records of a model until there are enough to make a profile of.
+
+    The reference is all predictions before the first pane edge that `warmup` of them lie before,
+    so that it does not depend on how records were batched. Then a `Model` is made and given every
+    record that was kept; it judges nothing before that edge.
+    """
+
+    def __init__(self, name: str, config: ModelConfig, settings: Config) -> None:
+        self.name, self.config, self._settings = name, config, settings
+        self.learned: Model | None = None
+        self._log = structlog.get_logger("tocsin").bind(model=name)
+        self._kept: list[tuple[Raw, bool, int]] = []  # batch, whether predictions, latest
+        self._times: list[NDArray[np.int64]] = []  # usable times of each batch of predictions
+        self._partitions: dict[int, Partition] = {}
+        self._bytes = 0
+
+    @property
+    def seen(self) -> int:
+        """Predictions kept so far."""
+        return sum(map(len, self._times))
+
+    def partition(self, number: int) -> Partition:
+        """Clocks of a partition; those of its predictions decide when learning is complete."""
+        if number not in self._partitions:
+            pane, lateness = self._settings.pane, self._settings.lateness
+            clocks = PartitionClock(pane, lateness), PartitionClock(pane, lateness)
+            self._partitions[number] = Partition(*clocks, Join(0, 0, 0, 0))
+        return self._partitions[number]
+
+    def predictions(self, raw: Raw, latest: int) -> None:
+        """Keep predictions; they are decoded once it is known what they hold."""
+        _, times = self._timed(raw)
+        usable = times[(times >= 0) & (times <= latest)]
+        self.partition(raw.partition).predictions.assign(usable)
+        self._times.append(usable)
+        self._keep(raw, True, latest)
+
+    def feedback(self, raw: Raw, latest: int) -> None:
+        """Keep feedback."""
+        self.partition(raw.partition)
+        self._keep(raw, False, latest)
+
+    def _keep(self, raw: Raw, predictions: bool, latest: int) -> None:
+        self._kept.append((raw, predictions, latest))
+        if isinstance(raw, RawBatch):
+            self._bytes += sum(len(v) for v in raw.values if v is not None)
+
+    def close(self) -> list[Alarm]:
+        """Learn if there is enough; returns what the model then has to say."""
+        edge = self._edge()
+        if edge is None and self._bytes >= MOST_BYTES:
+            edge = self._last_edge()
+        if edge is not None:
+            self._learn(edge)
+        return self.learned.close() if self.learned is not None else []
+
+    def end_of(self, predictions: bool, number: int) -> None:
+        """Nothing to do: what was kept is learned from at the end at the latest."""
+
+    def finish(self) -> list[Alarm]:
+        """The end of all input: learn from what there is."""
+        if self.learned is None and self.seen:
+            self._learn(self._last_edge())
+        return self.learned.finish() if self.learned is not None else []
+
+    def _edge(self) -> int | None:
+        """The pane edge before which the reference lies, once all of it has come."""
+        if self.seen < self.config.warmup:
+            return None
+        nth = np.partition(np.concatenate(self._times), self.config.warmup - 1)
+        pane = self._settings.pane
+        edge = (int(nth[self.config.warmup - 1]) // pane + 1) * pane
+        complete = min((p.predictions.watermark for p in self._partitions.values()), default=NEVER)
+        return edge if complete >= edge else None
+
+    def _last_edge(self) -> int:
+        pane = self._settings.pane
+        return (max(int(t.max()) for t in self._times if len(t)) // pane + 1) * pane
+
+    def _learn(self, edge: int) -> None:
+        try:
+            profile = profile_of(self._reference(edge), self.config, self._settings.pane, True)
+            digest = profile_hash(profile)
+            model = Model(self.name, self.config, self._settings, profile, digest, edge)
+        except UsageError as error:
+            # Nothing can be learned from these records: say so, and start over with later ones.
+            self._log.error("learning failed", problem=str(error))
+            self._kept, self._times, self._bytes = [], [], 0
+            return
+        for number, partition in self._partitions.items():
+            model.partition(number).predictions.advance(partition.predictions.floor)
+            model.partition(number).feedback.advance(partition.feedback.floor)
+        for raw, predictions, latest in self._kept:
+            (model.predictions if predictions else model.feedback)(raw, latest)
+        self._log.info("learned a profile", rows=profile.rows, profile=digest)
+        self.learned, self._kept, self._times = model, [], []
+
+    def _reference(self, edge: int) -> Reference:
+        """The predictions before the edge, with the labels that were known by then."""
+        fields = self.config.fields
+        chosen = [self._before(raw, edge) for raw, predictions, _ in self._kept if predictions]
+        reference = from_chunks(chosen, fields, declared_kinds(self.config))
+        outcomes = [self._before(raw, edge, True) for raw, wanted, _ in self._kept if not wanted]
+        as_feedback = fields.model_copy(
+            update={"id": fields.feedback_id, "time": fields.feedback_time}
+        )
+        found = from_chunks(outcomes, as_feedback)
+        if reference.ids is None or found.ids is None or found.label is None:
+            return reference
+        known = dict(zip(found.ids.tolist(), found.label.tolist(), strict=True))
+        label = np.array([known.get(i) for i in reference.ids.tolist()], dtype=object)
+        return replace(reference, label=label)
+
+    def _before(self, raw: Raw, edge: int, feedback: bool = False) -> Raw:
+        index, times = self._timed(raw, feedback)
+        return _rows(raw, index[(times >= 0) & (times < edge)])
+
+    def _timed(
+        self, raw: Raw, feedback: bool = False
+    ) -> tuple[NDArray[np.intp], NDArray[np.int64]]:
+        """Positions and event times (negative: unusable) of the records that can be read."""
+        fields = self.config.fields
+        path = fields.feedback_time if feedback else fields.time
+        picked = Reader([Slot.at(path)]).read(raw)
+        times = parse_times(picked.scalars[0])
+        if isinstance(raw, RawBatch):
+            times = np.where(times == ABSENT, raw.times[picked.index], times)
+        return picked.index, times
+
+
+def _rows(raw: Raw, rows: NDArray[np.intp]) -> Raw:
+    offsets, wanted = raw.offsets[rows], rows.tolist()
+    if isinstance(raw, RawBatch):
+        values = [raw.values[i] for i in wanted]
+        return replace(raw, values=values, offsets=offsets, times=raw.times[rows])
+    columns = {name: [cells[i] for i in wanted] for name, cells in raw.columns.items()}
+    return replace(raw, columns=columns, offsets=offsets)

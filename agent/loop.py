@@ -1,0 +1,107 @@
+"""The agent's main loop: poll, take, close, publish, commit."""
+
+from collections.abc import Callable
+from typing import Protocol
+
+import structlog
+
+from agent.intake.source import Source
+from agent.pipeline import Pipeline
+from agent.publish.events import EventSink
+from agent.publish.snapshot import Snapshot
+from agent.results import alarm_result
+from agent.snapshots import snapshot
+
+POLL_SECONDS = 0.5
+SNAPSHOT_SECONDS = 1.0
+HOPELESSLY_BEHIND = 1_000_000  # records of lag from which the agent is not ready
+
+
+class LiveSource(Source, Protocol):
+    """A source that may be unreachable for a while and says so."""
+
+    @property
+    def problem(self) -> str: ...
+
+
+class Loop:
+    """Runs a pipeline over a source until told to stop.
+
+    Parameters
+    ----------
+    source, pipeline
+        Where records come from, and what they go through.
+    events
+        Told of each alarm raised or cleared.
+    clock
+        Seconds since the epoch.
+    on_alarm
+        Called with one line for a person, for each alarm.
+    """
+
+    def __init__(
+        self,
+        source: LiveSource,
+        pipeline: Pipeline,
+        events: EventSink,
+        clock: Callable[[], float],
+        on_alarm: Callable[[str], None] = lambda line: None,
+    ) -> None:
+        self._source, self._pipeline, self._events = source, pipeline, events
+        self._clock, self._on_alarm = clock, on_alarm
+        self._started = clock()
+        self._log = structlog.get_logger("tocsin")
+        self.latest = snapshot(pipeline, {}, self._started, self._started, "starting")
+
+    def run(self, stop: Callable[[], bool]) -> None:
+        """Until `stop` says so; then everything that was read is closed as far as it can be."""
+        while not stop():
+            self.turn()
+
+    def turn(self) -> None:
+        """One turn: what was polled is folded before its offsets are committed."""
+        now = self._clock()
+        ahead = int(now * 1000) + self._pipeline.config.ahead
+        batches = self._source.poll(POLL_SECONDS)
+        self._pipeline.assign(self._source.assignment())
+        for batch in batches:
+            self._pipeline.take(batch, ahead, now)
+        self._pipeline.idle(self._source.lag(), self._clock())
+        for alarm in self._pipeline.close():
+            line = describe(alarm_result(alarm), alarm.model, alarm.cleared_at is not None)
+            self._events.publish(alarm, self._clock())
+            self._on_alarm(line)
+        self._publish()
+        if batches:
+            self._source.commit(self._pipeline.offsets)
+
+    def _publish(self) -> None:
+        now = self._clock()
+        if now - self.latest.taken_at >= SNAPSHOT_SECONDS:
+            lag = self._source.lag()
+            self.latest = snapshot(self._pipeline, lag, now, self._started, self._not_ready())
+
+    def _not_ready(self) -> str:
+        if self._source.problem:
+            return self._source.problem
+        if not self._source.assignment():
+            return "no partitions are assigned yet"
+        behind = sum(max(n, 0) for n in self._source.lag().values())
+        return f"{behind} records behind" if behind > HOPELESSLY_BEHIND else ""
+
+    def snapshot(self) -> Snapshot:
+        """The newest picture, for publishers on other threads."""
+        return self.latest
+
+
+def describe(alarm: "dict[str, object]", model: str, cleared: bool) -> str:
+    """One line for a person."""
+    if cleared:
+        return f"cleared: {model}: {alarm['kind']} of {alarm['target']}"
+    effect = alarm["effect"]
+    assert isinstance(effect, dict)
+    return (
+        f"{alarm['severity']}: {model}: {alarm['kind']} of {alarm['target']} since "
+        f"{alarm['onset']}: {effect['measure']} {effect['value']:.3g} "
+        f"(reference {effect['reference']:.3g})"
+    )

@@ -1,0 +1,332 @@
+"""One model's straight line: decode, join, panes, fold, merge, detect, budget."""
+
+import time as wall
+from collections import Counter, deque
+from collections.abc import Iterator
+from dataclasses import dataclass, field, replace
+
+import numpy as np
+from numpy.typing import NDArray
+
+from agent.alarms import AlarmBook
+from agent.config import Config, ModelConfig
+from agent.detection import Detection, DetectionState, Happening
+from agent.folding import fold_errors, fold_inputs, fold_performance, fold_versions
+from agent.groups import Groups
+from agent.intake.decode import Decoded, FeedbackDecoder, PredictionDecoder
+from agent.intake.source import RawBatch, TableBatch
+from agent.intake.vocabulary import Vocabulary
+from agent.join import Corrections, Join
+from agent.panes import FOREVER, NEVER, Entries, OpenPanes, PartitionClock, summed
+from agent.publish.snapshot import Alarm, Rejected
+from agent.windows import Window
+from detectors.accuracy import performance_sketch
+from detectors.batch import Batch, Feedback, Outcomes
+from detectors.cells import ErrorCells, InputCells
+from detectors.evidence import Detector, Severity
+from detectors.profile import Profile
+from detectors.registry import default_detectors
+
+Ints = NDArray[np.int64]
+
+LATENCY_BOUNDS = np.array([0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 10])
+PANE_SECONDS_BOUNDS = np.array([0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0])
+REJECTED_KEPT = 50
+
+
+@dataclass(slots=True)
+class Partition:
+    """What belongs to one partition of a model's two topics."""
+
+    predictions: PartitionClock
+    feedback: PartitionClock
+    join: Join
+    detected: OpenPanes = field(default_factory=OpenPanes)  # input and error cells
+    shown: OpenPanes = field(default_factory=OpenPanes)  # performance cells
+
+    @property
+    def watermark(self) -> int:
+        """Event time that both topics have passed."""
+        return min(self.predictions.watermark, self.feedback.watermark)
+
+
+@dataclass(slots=True)
+class Counters:
+    """What has been read, by outcome. They run ahead of the panes."""
+
+    predictions: Counter[int] = field(default_factory=Counter)  # version code
+    feedback: int = 0
+    rejected: Counter[tuple[str, str]] = field(default_factory=Counter)  # topic, reason
+    late: Counter[str] = field(default_factory=Counter)  # topic
+    alarms: Counter[tuple[str, str]] = field(default_factory=Counter)  # kind, severity
+    latency: Ints = field(init=False)  # (versions, bounds + 1)
+    latency_sum: NDArray[np.float64] = field(init=False)
+    pane_seconds: Ints = field(init=False)
+    pane_seconds_sum: float = 0.0
+    recent_rejected: deque[Rejected] = field(default_factory=lambda: deque(maxlen=REJECTED_KEPT))
+
+    def __post_init__(self) -> None:
+        self.latency = np.zeros((Vocabulary().limit + 1, len(LATENCY_BOUNDS) + 1), dtype=np.int64)
+        self.latency_sum = np.zeros(len(self.latency))
+        self.pane_seconds = np.zeros(len(PANE_SECONDS_BOUNDS) + 1, dtype=np.int64)
+
+    def reject(
+        self, batch: RawBatch | TableBatch, decoded: Decoded[Batch] | Decoded[Feedback]
+    ) -> None:
+        """Count rejected records and keep the last few."""
+        for rejection in decoded.rejected:
+            self.rejected[batch.topic, rejection.reason] += 1
+        for rejection in decoded.rejected[-REJECTED_KEPT:]:
+            offset = int(batch.offsets[rejection.index])
+            self.recent_rejected.append(
+                Rejected(batch.topic, batch.partition, offset, rejection.reason, rejection.excerpt)
+            )
+
+    def observe_latency(self, version: NDArray[np.int32], latency: NDArray[np.float64]) -> None:
+        """Count latencies (seconds, NaN where unknown) by version."""
+        known = ~np.isnan(latency)
+        if known.any():
+            bucket = np.searchsorted(LATENCY_BOUNDS, latency[known], side="left")
+            np.add.at(self.latency, (version[known], bucket), 1)
+            np.add.at(self.latency_sum, version[known], latency[known])
+
+    def observe_pane(self, seconds: float) -> None:
+        """Count the time that closing panes took."""
+        self.pane_seconds[np.searchsorted(PANE_SECONDS_BOUNDS, seconds)] += 1
+        self.pane_seconds_sum += seconds
+
+
+class Model:
+    """A model with its profile: batches in, alarms and windows out.
+
+    Parameters
+    ----------
+    name, config, settings
+        The model and its configuration.
+    profile
+        What it is compared with.
+    profile_hash
+        Identifies the profile in alarms.
+    detect_after
+        Panes that end at or before this time are shown but not judged: a profile learned from
+        traffic is not tested on that same traffic.
+    keep_totals
+        Also keep sums over all time, for a replay's result.
+    """
+
+    def __init__(
+        self,
+        name: str,
+        config: ModelConfig,
+        settings: Config,
+        profile: Profile,
+        profile_hash: str,
+        detect_after: int = NEVER,
+    ) -> None:
+        self.name, self.config, self.settings = name, config, settings
+        self.profile, self.profile_hash = profile, profile_hash
+        self._detect_after = detect_after
+        self.pane = int(settings.pane)
+        self.versions = Vocabulary()
+        self.counters = Counters()
+        self.groups = Groups(profile.schema, config.segments, self.versions)
+        self.cells = InputCells(profile)
+        self.errors = ErrorCells(profile, profile.error) if profile.error is not None else None
+        self.performance = performance_sketch(profile.schema, self.groups.count)
+        self._decode_predictions = PredictionDecoder(profile.schema, config.fields, self.versions)
+        self._decode_feedback = FeedbackDecoder(profile.schema, config.fields)
+        self.detection = self._detection()
+        self.state: DetectionState = self.detection.start()
+        self.partitions: dict[int, Partition] = {}
+        spans = {w: w // self.pane for w in settings.windows}
+        self.first_version_cell = self.cells.size + (self.errors.size if self.errors else 0)
+        size = self.first_version_cell + self.versions.limit + 1
+        self.detected: dict[int, Window] = {w: Window(n, size) for w, n in spans.items()}
+        self.shown: dict[int, Window] = {
+            w: Window(n, self.performance.size) for w, n in spans.items()
+        }
+        self.detected_total = np.zeros(size, dtype=np.int64)
+        self.shown_total = np.zeros(self.performance.size, dtype=np.int64)
+        self.alarms = AlarmBook(self)
+        self.traffic_ends = FOREVER  # the end of a recording is no silence
+        self.closed = NEVER  # number of the first pane that is not closed
+        self.panes = 0
+        self.first_time: int | None = None
+        self.last_time: int | None = None
+
+    def _detection(self) -> Detection:
+        share = 1000 * len(self.settings.models)
+        rates: dict[Severity, float] = {
+            "page": self.settings.alerts.page.per_second / share,
+            "ticket": self.settings.alerts.ticket.per_second / share,
+        }
+        detectors: list[Detector] = default_detectors(self.profile, self.cells)
+        detectors += river_detectors(self.config, rates, self.pane, detectors)
+        traffic = self.profile.traffic
+        tick = -(-traffic.tick // self.pane) * self.pane if traffic is not None else 0
+        errors = self.errors.size if self.errors is not None else 0
+        return Detection(detectors, self.cells.size, errors, self.pane, tick, rates)
+
+    def partition(self, number: int) -> Partition:
+        """The partition of that number; a new one has seen nothing."""
+        if number not in self.partitions:
+            lateness, feedback = int(self.settings.lateness), self.config.feedback
+            self.partitions[number] = Partition(
+                PartitionClock(self.pane, lateness),
+                PartitionClock(self.pane, lateness),
+                Join(
+                    int(feedback.horizon),
+                    int(feedback.corrections),
+                    int(feedback.early),
+                    int(feedback.memory),
+                ),
+            )
+        return self.partitions[number]
+
+    def predictions(self, raw: RawBatch | TableBatch, latest: int) -> None:
+        """Take in a batch of predictions; times after `latest` (milliseconds) are rejected."""
+        decoded = self._decode_predictions.decode(raw, latest=latest)
+        self.counters.reject(raw, decoded)
+        partition = self.partition(raw.partition)
+        batch = decoded.rows
+        if not len(batch):
+            return
+        times, late = partition.predictions.assign(batch.time)
+        self.counters.late[raw.topic] += int(late.sum())
+        batch = replace(batch, time=times)
+        new, outcomes, corrections = partition.join.predictions(batch, self.groups.of(batch))
+        if not new.all():
+            self.counters.rejected[raw.topic, "duplicate"] += int((~new).sum())
+            batch = batch.take(new)
+        self._saw(batch)
+        partition.detected.add(fold_inputs(self.cells, batch, self.pane))
+        partition.detected.add(fold_versions(batch, self.pane, self.first_version_cell))
+        self._fold(partition, outcomes, corrections)
+
+    def feedback(self, raw: RawBatch | TableBatch, latest: int) -> None:
+        """Take in a batch of feedback; times after `latest` (milliseconds) are rejected."""
+        decoded = self._decode_feedback.decode(raw, latest=latest)
+        self.counters.reject(raw, decoded)
+        partition = self.partition(raw.partition)
+        rows = decoded.rows
+        times, late = partition.feedback.assign(rows.time)
+        self.counters.late[raw.topic] += int(late.sum())
+        self.counters.feedback += len(rows)
+        schema = self.profile.schema
+        outcomes, corrections = partition.join.feedback(
+            replace(rows, time=times), schema.score_columns, self.groups.memberships
+        )
+        self._fold(partition, outcomes, corrections)
+
+    def _saw(self, batch: Batch) -> None:
+        versions = np.bincount(batch.version)
+        for version in np.flatnonzero(versions).tolist():
+            self.counters.predictions[version] += int(versions[version])
+        self.counters.observe_latency(batch.version, batch.latency)
+        if len(batch):
+            first, last = int(batch.time.min()), int(batch.time.max())
+            self.first_time = first if self.first_time is None else min(first, self.first_time)
+            self.last_time = last if self.last_time is None else max(last, self.last_time)
+
+    def _fold(self, partition: Partition, outcomes: Outcomes, corrections: Corrections) -> None:
+        if self.errors is not None:
+            partition.detected.add(fold_errors(self.errors, outcomes, self.pane, self.cells.size))
+        partition.shown.add(fold_performance(self.performance, outcomes, corrections, self.pane))
+
+    @property
+    def learning(self) -> bool:
+        """The traffic that the profile was learned from is not over yet."""
+        return self.closed * self.pane < self._detect_after
+
+    def traffic(self) -> tuple[float, ...]:
+        """Predictions in each bucket of the shortest window, oldest first."""
+        window = self.detected[min(self.detected)]
+        first = self.cells.columns[-1]  # every prediction has exactly one cell of each column
+        return tuple(
+            float(window.bucket_sum(number, first.start, first.stop))
+            for number in window.bucket_numbers()
+        )
+
+    @property
+    def watermark(self) -> int:
+        """Event time up to which every partition is complete, milliseconds."""
+        return min((p.watermark for p in self.partitions.values()), default=NEVER)
+
+    def close(self) -> list[Alarm]:
+        """Close all panes that the watermark has passed; returns alarms raised or cleared."""
+        if self.watermark <= NEVER:
+            return []
+        before = self.watermark // self.pane
+        if before <= self.closed:
+            return []
+        began = wall.perf_counter()
+        detected = summed([p.detected.close(before) for p in self.partitions.values()])
+        shown = summed([p.shown.close(before) for p in self.partitions.values()])
+        for partition in self.partitions.values():
+            partition.join.expire(partition.predictions.watermark, partition.watermark)
+        judged = detected.take(detected.pane >= self._detect_after // self.pane)
+        until = min(before * self.pane, self.traffic_ends)
+        self.state, happened = self.detection.step(self.state, judged, until)
+        self.closed = before
+        self.panes += len(np.unique(detected.pane))
+        alarms = self._publish(detected, shown, happened)
+        self.counters.observe_pane(wall.perf_counter() - began)
+        return alarms
+
+    def _publish(self, detected: Entries, shown: Entries, happened: list[Happening]) -> list[Alarm]:
+        """Feed the windows up to each alarm, so that it is described as of its own moment."""
+        alarms = []
+        for happening in happened:
+            upto = happening.what.time // self.pane
+            detected = self._show(self.detected, detected, upto)
+            shown = self._show(self.shown, shown, upto)
+            alarms.append(self.alarms.record(happening))
+        self._show(self.detected, detected, self.closed)
+        self._show(self.shown, shown, self.closed)
+        return alarms
+
+    def _show(self, windows: dict[int, Window], entries: Entries, before: int) -> Entries:
+        """Add the panes below `before` to the windows; returns the rest."""
+        now = int(np.searchsorted(entries.pane, before))
+        part = entries.take(slice(now))
+        total = self.detected_total if windows is self.detected else self.shown_total
+        np.add.at(total, part.cell, part.weight)
+        for window in windows.values():
+            window.add(part)
+            window.slide(before - 1)
+        return entries.take(slice(now, None))
+
+    def end_of(self, predictions: bool, number: int) -> None:
+        """A topic's partition holds no more: its watermark follows the other topic's."""
+        partition = self.partition(number)
+        if predictions:
+            partition.predictions.advance(partition.feedback.watermark)
+            newest = max(p.predictions.newest for p in self.partitions.values())
+            self.traffic_ends = (newest // self.pane + 1) * self.pane
+        else:
+            partition.feedback.advance(partition.predictions.watermark)
+
+    def finish(self) -> list[Alarm]:
+        """The end of all input: close every pane that holds something."""
+        clocks = [c for p in self.partitions.values() for c in (p.predictions, p.feedback)]
+        newest = max((c.newest for c in clocks), default=NEVER)
+        if newest == NEVER:
+            return []
+        for clock in clocks:
+            clock.advance((newest // self.pane + 1) * self.pane)
+        alarms = self.close()
+        for partition in self.partitions.values():
+            partition.join.finish()
+        return alarms
+
+
+def river_detectors(
+    config: ModelConfig, rates: dict[Severity, float], pane: int, others: list[Detector]
+) -> Iterator[Detector]:
+    """Detectors of the river library that the configuration names."""
+    for entry in config.river:
+        from detectors.drift.river import SAMPLE, RiverAdwin
+
+        pages = sum(d.stream.severity == "page" for d in others) + len(config.river)
+        delta = entry.false_alarm_probability or rates["page"] * pane / pages / SAMPLE
+        yield RiverAdwin(delta, entry.params)

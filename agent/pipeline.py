@@ -1,0 +1,120 @@
+"""All models of a configuration: batches are led to their models, panes closed, alarms collected."""
+
+from collections.abc import Iterable, Mapping
+
+from agent.config import Config
+from agent.intake.decode import route
+from agent.intake.source import RawBatch, TableBatch, TopicPartition
+from agent.learning import Learner
+from agent.model import Model
+from agent.profile_file import load
+from agent.publish.snapshot import Alarm
+
+UNKNOWN_MODEL = "unknown_model"
+
+
+class Pipeline:
+    """The straight line of every model.
+
+    Parameters
+    ----------
+    config
+        What to watch. Models with a profile start at once; the others learn theirs from traffic.
+    only
+        Watch this model alone; all others still have their share of the alert budget.
+    """
+
+    def __init__(self, config: Config, only: str | None = None) -> None:
+        self.config = config
+        self.models: dict[str, Model | Learner] = {}
+        watched = {n: m for n, m in config.models.items() if only is None or n == only}
+        for name, model in watched.items():
+            if model.profile is None:
+                self.models[name] = Learner(name, model, config)
+            else:
+                self.models[name] = Model(name, model, config, *load(model.profile))
+        self.offsets: dict[TopicPartition, int] = {}
+        self.unrouted: dict[tuple[str, str], int] = {}  # topic, reason
+        self._readers: dict[str, list[tuple[str, bool]]] = {}
+        for name, model in watched.items():
+            self._readers.setdefault(model.predictions.topic, []).append((name, True))
+            self._readers.setdefault(model.feedback.topic, []).append((name, False))
+        self._arrived: dict[TopicPartition, float] = {}
+
+    @property
+    def topics(self) -> list[str]:
+        """Every topic that is read."""
+        return list(self._readers)
+
+    def take(self, batch: RawBatch | TableBatch, latest: int, now: float) -> None:
+        """Take in one batch. Event times after `latest` (ms) are rejected; `now` in seconds."""
+        at = (batch.topic, batch.partition)
+        self._arrived[at] = now
+        readers = self._readers.get(batch.topic, [])
+        if len(readers) == 1:
+            parts: Mapping[str, RawBatch | TableBatch] = {readers[0][0]: batch}
+        else:
+            parts = self._split(batch, [name for name, _ in readers])
+        for name, predictions in readers:
+            part = parts.get(name)
+            if part is None or not len(part):
+                continue
+            model = self._model(name)
+            (model.predictions if predictions else model.feedback)(part, latest)
+        self.offsets[at] = int(batch.offsets[-1]) + 1
+
+    def _split(
+        self, batch: RawBatch | TableBatch, names: list[str]
+    ) -> Mapping[str, RawBatch | TableBatch]:
+        parts, rejected = route(batch, self.config.models[names[0]].fields.model, names)
+        if rejected:
+            key = (batch.topic, UNKNOWN_MODEL)
+            self.unrouted[key] = self.unrouted.get(key, 0) + len(rejected)
+        return parts
+
+    def _model(self, name: str) -> Model | Learner:
+        """The model; one that has finished learning takes its learner's place."""
+        model = self.models[name]
+        if isinstance(model, Learner) and model.learned is not None:
+            model = self.models[name] = model.learned
+        return model
+
+    def assign(self, partitions: Iterable[TopicPartition]) -> None:
+        """Expect these partitions: no pane closes before each of them has been heard."""
+        for topic, number in partitions:
+            for name, _ in self._readers.get(topic, []):
+                self._model(name).partition(number)
+
+    def idle(self, lag: Mapping[TopicPartition, int], now: float) -> None:
+        """Let the clock close the panes of partitions read to their end and silent since.
+
+        `now` is in seconds since the epoch. A partition from which nothing came for a pane's width
+        and a second is taken to be complete up to that long ago.
+        """
+        patience = self.config.pane / 1000 + 1
+        for at, behind in lag.items():
+            arrived = self._arrived.setdefault(at, now)
+            if behind != 0 or now - arrived < patience:
+                continue
+            for name, predictions in self._readers.get(at[0], []):
+                partition = self._model(name).partition(at[1])
+                clock = partition.predictions if predictions else partition.feedback
+                clock.advance(int((now - patience) * 1000) - self.config.lateness)
+
+    def close(self) -> list[Alarm]:
+        """Close what can be closed; returns alarms raised and cleared, in order."""
+        return [alarm for name in self.models for alarm in self._model(name).close()]
+
+    def ended(self, partitions: Iterable[TopicPartition]) -> None:
+        """These partitions of a recording hold no more records."""
+        for topic, number in partitions:
+            for name, predictions in self._readers.get(topic, []):
+                self._model(name).end_of(predictions, number)
+
+    def finish(self) -> list[Alarm]:
+        """The end of all input."""
+        alarms: list[Alarm] = []
+        for name in self.models:
+            alarms += self._model(name).finish()
+            self._model(name)
+        return alarms

@@ -1,0 +1,124 @@
+"""The immutable picture of everything, which publishers read. A scrape never touches live state."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+
+from agent.intake.source import TopicPartition
+
+
+@dataclass(frozen=True, slots=True)
+class Histogram:
+    """Cumulative histogram: `counts[i]` observations at most `bounds[i]`; the last bound is inf."""
+
+    bounds: tuple[float, ...]
+    counts: tuple[int, ...]
+    sum: float
+
+
+@dataclass(frozen=True, slots=True)
+class Contributor:
+    """A feature's part in a change; shares of one alarm add up to at most 1."""
+
+    feature: str
+    share: float
+
+
+@dataclass(frozen=True, slots=True)
+class Effect:
+    """How large a change is: a named measure, its value now and in the reference."""
+
+    measure: str
+    value: float
+    reference: float
+
+
+@dataclass(frozen=True, slots=True)
+class Alarm:
+    """An alarm as raised. Times are milliseconds since the epoch (event time)."""
+
+    id: str
+    model: str
+    version: str
+    kind: str
+    detector: str
+    target: str
+    severity: str
+    raised_at: int
+    onset: int
+    onset_earliest: int
+    onset_latest: int
+    effect: Effect
+    evidence: float  # log of the evidence at the moment of ringing
+    budget: str
+    contributors: tuple[Contributor, ...]
+    profile: str
+    recommended_action: str
+    runbook: str
+    cleared_at: int | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Rejected:
+    """A record that could not be used, cut short."""
+
+    topic: str
+    partition: int
+    offset: int
+    reason: str
+    excerpt: str
+
+
+@dataclass(frozen=True, slots=True)
+class ModelStatus:
+    """One model's numbers. Keys of the mappings are label values in the order of the metric's labels."""
+
+    model: str
+    task: str
+    profile: str  # hash of the profile; empty while learning
+    learned: bool  # the profile was learned from traffic
+    first_time: int | None
+    last_time: int | None
+    watermark: int | None  # event time up to which everything is folded, milliseconds
+    panes: int
+    predictions: Mapping[tuple[str, ...], float] = field(default_factory=dict)  # version
+    feedback: Mapping[tuple[str, ...], float] = field(default_factory=dict)  # outcome
+    rejected: Mapping[tuple[str, ...], float] = field(default_factory=dict)  # topic, reason
+    late: Mapping[tuple[str, ...], float] = field(default_factory=dict)  # topic
+    label_coverage: float | None = None
+    label_delay: Histogram | None = None
+    latency: Mapping[str, Histogram] = field(default_factory=dict)  # version
+    missing: Mapping[tuple[str, ...], float] = field(default_factory=dict)  # feature, window
+    invalid: Mapping[tuple[str, ...], float] = field(default_factory=dict)  # feature, window
+    unseen: Mapping[tuple[str, ...], float] = field(default_factory=dict)  # feature, window
+    drift: Mapping[tuple[str, ...], float] = field(default_factory=dict)  # target, measure, window
+    evidence: Mapping[tuple[str, ...], float] = field(
+        default_factory=dict
+    )  # detector, target, severity
+    performance: Mapping[tuple[str, ...], float] = field(
+        default_factory=dict
+    )  # version, metric, segment, window
+    blind: Mapping[tuple[str, ...], float] = field(
+        default_factory=dict
+    )  # reason: 1 where it holds, else 0
+    alarms: tuple[Alarm, ...] = ()  # standing, newest first
+    cleared: tuple[Alarm, ...] = ()  # the last few that have passed, newest first
+    alarms_total: Mapping[tuple[str, ...], float] = field(default_factory=dict)  # kind, severity
+    recent_rejected: tuple[Rejected, ...] = ()
+    pane_seconds: Histogram | None = None
+    learning: tuple[int, int] | None = None  # predictions seen and needed, while learning
+    traffic: tuple[float, ...] = ()  # predictions of the last buckets, oldest first (sparkline)
+    traffic_bucket: int = 0  # milliseconds that one bucket of `traffic` spans; 0: not known
+
+
+@dataclass(frozen=True, slots=True)
+class Snapshot:
+    """Everything at one moment."""
+
+    taken_at: float  # seconds since the epoch, wall clock
+    started_at: float
+    ready: bool
+    ready_reason: str  # why not ready; empty where it is
+    models: Mapping[str, ModelStatus] = field(default_factory=dict)
+    lag: Mapping[TopicPartition, int] = field(default_factory=dict)
+    page_budget: str = ""
+    ticket_budget: str = ""

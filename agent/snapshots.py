@@ -1,0 +1,172 @@
+"""Takes the immutable picture of a model that publishers read."""
+
+from collections.abc import Mapping
+
+import numpy as np
+
+from agent import displays
+from agent.detection import SEVERITIES
+from agent.durations import format_duration
+from agent.intake.source import TopicPartition
+from agent.join import DELAY_BOUNDS
+from agent.learning import Learner
+from agent.model import LATENCY_BOUNDS, PANE_SECONDS_BOUNDS, Model
+from agent.panes import NEVER
+from agent.pipeline import Pipeline
+from agent.publish.snapshot import Histogram, ModelStatus, Snapshot
+from detectors.sketch import Counts
+
+BLIND = (
+    "no_traffic",
+    "no_feedback",
+    "lagging",
+    "too_few",
+    "undecodable",
+    "stale_reference",
+    "learning",
+)
+LAGGING = 300_000  # ms that the watermark may be behind the clock while records wait
+FEW_LABELS = 100  # predictions old enough for a label before their absence is called blindness
+FEW_REFERENCE = 1000  # reference rows below which little can be promised
+
+
+def snapshot(
+    pipeline: Pipeline,
+    lag: Mapping[TopicPartition, int],
+    now: float,
+    started_at: float,
+    not_ready: str,
+) -> Snapshot:
+    """Everything at one moment; `not_ready` says why the agent is not ready, or nothing."""
+    return Snapshot(
+        taken_at=now,
+        started_at=started_at,
+        ready=not not_ready,
+        ready_reason=not_ready,
+        models={name: status(model, lag, now) for name, model in pipeline.models.items()},
+        lag=dict(lag),
+        page_budget=str(pipeline.config.alerts.page),
+        ticket_budget=str(pipeline.config.alerts.ticket),
+    )
+
+
+def status(model: Model | Learner, lag: Mapping[TopicPartition, int], now: float) -> ModelStatus:
+    """One model's numbers."""
+    if isinstance(model, Learner):
+        return _learning(model)
+    counters, joins = model.counters, [p.join for p in model.partitions.values()]
+    remembered = [j.remembered for j in joins]
+    known, labelled = (sum(r[i] for r in remembered) for i in (0, 1))
+    names = {w: format_duration(w) for w in model.detected}
+    outcomes = ("joined", "orphan", "duplicate", "corrected", "withdrawn", "expired")
+    ratios = {w: displays.ratios(model, window.total) for w, window in model.detected.items()}
+    return ModelStatus(
+        model=model.name,
+        task=model.profile.schema.task,
+        profile=model.profile_hash,
+        learned=model.profile.learned,
+        first_time=model.first_time,
+        last_time=model.last_time,
+        watermark=model.watermark if model.watermark > NEVER else None,
+        panes=model.panes,
+        predictions={(model.versions.name(v),): n for v, n in counters.predictions.items()},
+        feedback={(o,): sum(j.counts[o] for j in joins) for o in outcomes},
+        rejected=dict(counters.rejected),
+        late={(topic,): n for topic, n in counters.late.items()},
+        label_coverage=labelled / known if known else None,
+        label_delay=_histogram(
+            DELAY_BOUNDS / 1000,
+            sum(j.delays for j in joins),
+            sum(j.delay_sum for j in joins) / 1000,
+        )
+        if joins
+        else None,
+        latency={
+            model.versions.name(v): _histogram(
+                LATENCY_BOUNDS, counters.latency[v], float(counters.latency_sum[v])
+            )
+            for v in np.flatnonzero(counters.latency.sum(axis=1)).tolist()
+        },
+        **{
+            name: {
+                (feature, names[w]): value
+                for w, found in ratios.items()
+                for feature, value in found[name].items()
+            }
+            for name in displays.RATIOS
+        },
+        drift={
+            (target, measure, names[w]): value
+            for w, window in model.detected.items()
+            for target, found in displays.drift(model, window.total).items()
+            for measure, value in found.items()
+        },
+        evidence=_evidence(model),
+        performance={
+            (version, metric, segment, names[w]): value
+            for w, window in model.shown.items()
+            for version, segment, metrics in displays.performance(model, window.total)
+            for metric, value in metrics.items()
+        },
+        blind=_blind(model, lag, now, known, labelled),
+        alarms=tuple(sorted(model.alarms.standing.values(), key=lambda a: -a.raised_at)),
+        cleared=tuple(model.alarms.cleared),
+        alarms_total=dict(counters.alarms),
+        recent_rejected=tuple(reversed(counters.recent_rejected)),
+        pane_seconds=_histogram(
+            PANE_SECONDS_BOUNDS, counters.pane_seconds, counters.pane_seconds_sum
+        ),
+        traffic=model.traffic(),
+    )
+
+
+def _learning(learner: Learner) -> ModelStatus:
+    return ModelStatus(
+        model=learner.name,
+        task=learner.config.task,
+        profile="",
+        learned=True,
+        first_time=None,
+        last_time=None,
+        watermark=None,
+        panes=0,
+        blind={(reason,): float(reason == "learning") for reason in BLIND},
+        learning=(learner.seen, learner.config.warmup),
+    )
+
+
+def _evidence(model: Model) -> dict[tuple[str, str, str], float]:
+    found = {}
+    for severity, state in zip(SEVERITIES, model.state.budgets, strict=True):
+        budget = model.detection.budgets[severity]
+        for stream, share in zip(budget.streams, budget.share(state).tolist(), strict=True):
+            found[stream.detector, stream.target, severity] = share
+    return found
+
+
+def _blind(
+    model: Model, lag: Mapping[TopicPartition, int], now: float, known: int, labelled: int
+) -> dict[tuple[str, ...], float]:
+    """Each way of not seeing, and whether it holds: green never means that there are no data."""
+    topics = (model.config.predictions.topic, model.config.feedback.topic)
+    waiting = any(n > 0 for (topic, _), n in lag.items() if topic in topics)
+    latest = model.detected[max(model.detected)].total
+    first = model.cells.columns[0]
+    rows = int(latest[first.start : first.stop].sum())
+    rejected = sum(n for (t, _), n in model.counters.rejected.items() if t == topics[0])
+    accepted = sum(model.counters.predictions.values())
+    holds = {
+        "no_traffic": rows == 0 or any(a.kind == "silence" for a in model.alarms.standing.values()),
+        "no_feedback": labelled == 0 and known >= FEW_LABELS,
+        "lagging": waiting and model.watermark < now * 1000 - LAGGING,
+        "too_few": model.profile.rows < FEW_REFERENCE,
+        "undecodable": rejected > accepted,
+        "stale_reference": False,
+        "learning": model.learning,
+    }
+    return {(reason,): float(holds[reason]) for reason in BLIND}
+
+
+def _histogram(bounds: "np.typing.ArrayLike", counts: Counts, total: float) -> Histogram:
+    upper = (*np.asarray(bounds, dtype=float).tolist(), float("inf"))
+    return Histogram(upper, tuple(np.cumsum(counts).tolist()), float(total))

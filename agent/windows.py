@@ -1,0 +1,109 @@
+"""Sliding windows over closed panes, each a ring of merged buckets."""
+
+from dataclasses import dataclass, field
+
+import numpy as np
+from numpy.typing import NDArray
+
+from agent.panes import Entries
+
+Ints = NDArray[np.int64]
+
+BUCKETS = 20  # buckets a window slides by, at the most
+
+
+@dataclass(slots=True)
+class Bucket:
+    """Cells of the panes of one bucket, sparse until that costs more than dense."""
+
+    cells: list[Ints] = field(default_factory=list)
+    weights: list[Ints] = field(default_factory=list)
+    dense: Ints | None = None
+
+    def add(self, cells: Ints, weights: Ints, size: int) -> None:
+        """Add to the bucket; `size` is the number of cells there are."""
+        if self.dense is None:
+            self.cells.append(cells)
+            self.weights.append(weights)
+            if sum(map(len, self.cells)) <= size // 4:
+                return
+            cells, weights = np.concatenate(self.cells), np.concatenate(self.weights)
+            self.cells, self.weights = [], []
+            self.dense = np.zeros(size, dtype=np.int64)
+        np.add.at(self.dense, cells, weights)
+
+    def sum(self, start: int, stop: int) -> int:
+        """Sum of the cells [start, stop)."""
+        found = int(self.dense[start:stop].sum()) if self.dense is not None else 0
+        for cells, weights in zip(self.cells, self.weights, strict=True):
+            found += int(weights[(cells >= start) & (cells < stop)].sum())
+        return found
+
+    def subtract_from(self, total: Ints) -> None:
+        """Take this bucket out of a total."""
+        if self.dense is not None:
+            total -= self.dense
+        for cells, weights in zip(self.cells, self.weights, strict=True):
+            np.subtract.at(total, cells, weights)
+
+
+@dataclass(slots=True)
+class Window:
+    """Sum of the cells over the last `span` panes, sliding by buckets.
+
+    Integers can be taken back exactly, so the total is kept and only the buckets that leave are
+    subtracted.
+
+    Parameters
+    ----------
+    span
+        Panes in the window.
+    size
+        Number of cells.
+    """
+
+    span: int
+    size: int
+    total: Ints = field(init=False)
+    buckets: dict[int, Bucket] = field(default_factory=dict)
+    oldest: int = -(2**62)  # first bucket that still counts
+
+    def __post_init__(self) -> None:
+        self.total = np.zeros(self.size, dtype=np.int64)
+
+    @property
+    def width(self) -> int:
+        """Panes in a bucket."""
+        return max(1, self.span // BUCKETS)
+
+    def bucket_numbers(self) -> range:
+        """Numbers of the buckets that lie in the window, oldest first."""
+        newest = max(self.buckets, default=self.oldest - 1)
+        return range(max(self.oldest, newest - BUCKETS), newest + 1) if self.buckets else range(0)
+
+    def bucket_sum(self, number: int, start: int, stop: int) -> int:
+        """Sum of the cells [start, stop) of one bucket."""
+        bucket = self.buckets.get(number)
+        return bucket.sum(start, stop) if bucket is not None else 0
+
+    def add(self, entries: Entries) -> None:
+        """Add closed panes; what belongs to a bucket that has left is dropped."""
+        number = entries.bucket // self.width
+        kept = number >= self.oldest
+        number, cells, weights = number[kept], entries.cell[kept], entries.weight[kept]
+        np.add.at(self.total, cells, weights)
+        order = np.argsort(number, kind="stable")
+        distinct, start = np.unique(number[order], return_index=True)
+        for bucket, rows in zip(
+            distinct.tolist(), np.split(order, start[1:]) if len(distinct) else [], strict=True
+        ):
+            self.buckets.setdefault(bucket, Bucket()).add(cells[rows], weights[rows], self.size)
+
+    def slide(self, pane: int) -> None:
+        """Let the window end with the given pane: subtract what is older than it."""
+        oldest = (pane - self.span) // self.width + 1
+        if oldest <= self.oldest:
+            return
+        self.oldest = oldest
+        for bucket in [b for b in self.buckets if b < oldest]:
+            self.buckets.pop(bucket).subtract_from(self.total)

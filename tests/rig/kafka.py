@@ -1,0 +1,140 @@
+"""A real Apache Kafka of one node (KRaft), on free loopback ports.
+
+`python -m tests.rig.kafka` runs one for a person on localhost:9092, in the foreground.
+"""
+
+import shutil
+import subprocess
+import sys
+import tempfile
+from collections.abc import Mapping
+from pathlib import Path
+
+from tests.rig.process import Process, answers, free_port
+from tests.rig.requirements import CACHE, command, missing
+
+KAFKA_VERSION = "4.3.1"
+JARS = CACHE / f"kafka-{KAFKA_VERSION}"
+
+
+def kafka_jars() -> Path:
+    """The folder of Kafka's jars, which `tests/rig/setup.py` fetches."""
+    if not JARS.exists():
+        missing("Apache Kafka's jars (Java and Maven fetch them)")
+    return JARS
+
+
+class KafkaServer:
+    """One broker that keeps its data, and its port, over stop, kill and restart."""
+
+    def __init__(
+        self,
+        directory: Path,
+        *,
+        port: int | None = None,
+        properties: Mapping[str, str] | None = None,
+        memory: str = "512m",
+    ) -> None:
+        self.port = port or free_port()
+        self.bootstrap = f"127.0.0.1:{self.port}"
+        self._directory = directory
+        self._memory = memory
+        self._config = directory / "server.properties"
+        self._process: Process | None = None
+        directory.mkdir(parents=True, exist_ok=True)
+        self._config.write_text(_properties(directory, self.port, properties or {}))
+        self._format()
+
+    def _java(self, main: str, *arguments: str, memory: str = "128m") -> list[str]:
+        java = command("java")
+        options = [f"-Xmx{memory}", "-XX:+UseSerialGC", "-XX:TieredStopAtLevel=1"]
+        return [java, *options, "-cp", f"{kafka_jars()}/*", main, *arguments]
+
+    def _format(self) -> None:
+        # Any 16 bytes in URL-safe base64 name a cluster.
+        arguments = ["format", "--standalone", "-t", "dG9jc2luLXRlc3RzLTAwMQ", "-c"]
+        subprocess.run(
+            self._java("kafka.tools.StorageTool", *arguments, str(self._config)),
+            check=True,
+            capture_output=True,
+            timeout=60,
+        )
+
+    def start(self) -> None:
+        """Return once the broker takes connections."""
+        command_line = self._java("kafka.Kafka", str(self._config), memory=self._memory)
+        self._process = Process(command_line, self._directory / "kafka.log")
+        self._process.wait_until(lambda: answers(self.port), timeout=60)
+
+    @property
+    def process(self) -> Process:
+        """The broker's process, for those who kill or freeze it."""
+        if self._process is None:
+            raise RuntimeError("not started")
+        return self._process
+
+    def stop(self) -> None:
+        """Shut down in order. Safe to call twice."""
+        if self._process is not None:
+            self._process.stop()
+
+    def kill(self) -> None:
+        """End it as a power failure would."""
+        self.process.kill()
+
+    def restart(self) -> None:
+        """Stop, and start again with the same data on the same port."""
+        self.stop()
+        self.start()
+
+
+def _properties(directory: Path, port: int, extra: Mapping[str, str]) -> str:
+    controller = free_port()
+    lines = {
+        "process.roles": "broker,controller",
+        "node.id": "1",
+        "controller.quorum.bootstrap.servers": f"127.0.0.1:{controller}",
+        "listeners": f"PLAINTEXT://127.0.0.1:{port},CONTROLLER://127.0.0.1:{controller}",
+        "advertised.listeners": f"PLAINTEXT://127.0.0.1:{port}",
+        "controller.listener.names": "CONTROLLER",
+        "listener.security.protocol.map": "PLAINTEXT:PLAINTEXT,CONTROLLER:PLAINTEXT",
+        "log.dirs": str(directory / "data"),
+        "auto.create.topics.enable": "false",
+        "offsets.topic.replication.factor": "1",
+        "offsets.topic.num.partitions": "4",
+        "transaction.state.log.replication.factor": "1",
+        "transaction.state.log.min.isr": "1",
+        "transaction.state.log.num.partitions": "4",
+        "share.coordinator.state.topic.replication.factor": "1",
+        "share.coordinator.state.topic.min.isr": "1",
+        "group.initial.rebalance.delay.ms": "0",
+        "group.min.session.timeout.ms": "1000",
+        "log.cleaner.backoff.ms": "500",
+        "log.cleaner.dedupe.buffer.size": "8388608",
+        "num.network.threads": "2",
+        "num.io.threads": "2",
+        **extra,
+    }
+    return "".join(f"{key}={value}\n" for key, value in lines.items())
+
+
+def main() -> None:
+    """Serve until interrupted, with fresh data that goes away at the end."""
+    if shutil.which("java") is None or not JARS.exists():
+        sys.exit("Kafka needs Java, and Maven to fetch it: install both and try again")
+    directory = Path(tempfile.mkdtemp(prefix="tocsin-kafka-"))
+    properties = {"auto.create.topics.enable": "true"}
+    server = KafkaServer(directory, port=9092, properties=properties, memory="1g")
+    try:
+        server.start()
+        print(f"Kafka listens on {server.bootstrap}; Ctrl-C ends it.", flush=True)
+        server.process.wait()
+    except KeyboardInterrupt:
+        print()
+    finally:
+        server.stop()
+        shutil.rmtree(directory, ignore_errors=True)
+
+
+if __name__ == "__main__":
+    sys.exit(main())
