@@ -94,7 +94,7 @@ class AlarmBook:
         return self._model.versions.name(int(seen.argmax())) if seen.any() else ""
 
     def _effect(self, stream: Stream, ring: Ring, counts: Counts) -> Effect:
-        """Size of the change, over the smallest window that reaches back to the onset."""
+        """Size of the change, from what has come since the onset."""
         if stream.kind == "accuracy":
             return self._error_effect(counts)
         if stream.kind == "silence":
@@ -126,9 +126,10 @@ class AlarmBook:
         return Effect("error_rate", now, then)
 
     def _since(self, onset: int, time: int) -> Counts:
-        windows = self._model.detected.values()
-        reaching = [w for w in windows if w.span * self._model.pane >= time - onset]
-        return (reaching[0] if reaching else list(windows)[-1]).total
+        """Cells since the onset, from the shortest window that reaches back to it."""
+        pane, windows = self._model.pane, list(self._model.detected.values())
+        reaching = [w for w in windows if w.span * pane >= time - onset]
+        return (reaching[0] if reaching else windows[-1]).since(onset // pane)
 
 
 def _contributors(stream: Stream, happening: Happening) -> tuple[Contributor, ...]:

@@ -18,7 +18,7 @@ from agent.model import Model, Partition
 from agent.panes import NEVER, PartitionClock
 from agent.profile_file import profile_hash
 from agent.publish.snapshot import Alarm
-from agent.reference import declared_kinds, profile_of
+from agent.reference import declared_kinds, labelled, profile_of
 
 Raw = RawBatch | TableBatch
 MOST_BYTES = 256 * 2**20  # of records kept while learning
@@ -35,7 +35,7 @@ class Learner:
     def __init__(self, name: str, config: ModelConfig, settings: Config) -> None:
         self.name, self.config, self._settings = name, config, settings
         self.learned: Model | None = None
-        self._log = structlog.get_logger("tocsin").bind(model=name)
+        self._log = structlog.get_logger("agent.learning").bind(model=name)
         self._kept: list[tuple[Raw, bool, int]] = []  # batch, whether predictions, latest
         self._times: list[NDArray[np.int64]] = []  # usable times of each batch of predictions
         self._partitions: dict[int, Partition] = {}
@@ -131,12 +131,7 @@ class Learner:
         as_feedback = fields.model_copy(
             update={"id": fields.feedback_id, "time": fields.feedback_time}
         )
-        found = from_chunks(outcomes, as_feedback)
-        if reference.ids is None or found.ids is None or found.label is None:
-            return reference
-        known = dict(zip(found.ids.tolist(), found.label.tolist(), strict=True))
-        label = np.array([known.get(i) for i in reference.ids.tolist()], dtype=object)
-        return replace(reference, label=label)
+        return labelled(reference, from_chunks(outcomes, as_feedback))
 
     def _before(self, raw: Raw, edge: int, feedback: bool = False) -> Raw:
         index, times = self._timed(raw, feedback)

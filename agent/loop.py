@@ -50,7 +50,7 @@ class Loop:
         self._source, self._pipeline, self._events = source, pipeline, events
         self._clock, self._on_alarm = clock, on_alarm
         self._started = clock()
-        self._log = structlog.get_logger("tocsin")
+        self._log = structlog.get_logger("agent.loop")
         self.latest = snapshot(pipeline, {}, self._started, self._started, "starting")
 
     def run(self, stop: Callable[[], bool]) -> None:
@@ -96,12 +96,14 @@ class Loop:
 
 def describe(alarm: "dict[str, object]", model: str, cleared: bool) -> str:
     """One line for a person."""
+    what = str(alarm["kind"])
+    if alarm["target"] not in ("error", "traffic"):
+        what += f" of {alarm['target']}"
     if cleared:
-        return f"cleared: {model}: {alarm['kind']} of {alarm['target']}"
+        return f"cleared: {model}: {what}"
     effect = alarm["effect"]
     assert isinstance(effect, dict)
     return (
-        f"{alarm['severity']}: {model}: {alarm['kind']} of {alarm['target']} since "
-        f"{alarm['onset']}: {effect['measure']} {effect['value']:.3g} "
+        f"{alarm['severity']}: {model}: {what} since {alarm['onset']}: {effect['measure']} {effect['value']:.3g} "
         f"(reference {effect['reference']:.3g})"
     )

@@ -4,6 +4,7 @@ import time as wall
 from collections import Counter, deque
 from collections.abc import Iterator
 from dataclasses import dataclass, field, replace
+from typing import Protocol
 
 import numpy as np
 from numpy.typing import NDArray
@@ -13,7 +14,8 @@ from agent.config import Config, ModelConfig
 from agent.detection import Detection, DetectionState, Happening
 from agent.folding import fold_errors, fold_inputs, fold_performance, fold_versions
 from agent.groups import Groups
-from agent.intake.decode import Decoded, FeedbackDecoder, PredictionDecoder
+from agent.intake.columns import Decoded
+from agent.intake.decode import FeedbackDecoder, PredictionDecoder
 from agent.intake.source import RawBatch, TableBatch
 from agent.intake.vocabulary import Vocabulary
 from agent.join import Corrections, Join
@@ -96,6 +98,13 @@ class Counters:
         self.pane_seconds_sum += seconds
 
 
+class Recorder(Protocol):
+    """Is told of every closed pane that holds something."""
+
+    def record(self, model: "Model", pane: int) -> None:
+        """The windows of `model` end with this pane now."""
+
+
 class Model:
     """A model with its profile: batches in, alarms and windows out.
 
@@ -148,6 +157,7 @@ class Model:
         self.detected_total = np.zeros(size, dtype=np.int64)
         self.shown_total = np.zeros(self.performance.size, dtype=np.int64)
         self.alarms = AlarmBook(self)
+        self.recorder: Recorder | None = None
         self.traffic_ends = FOREVER  # the end of a recording is no silence
         self.closed = NEVER  # number of the first pane that is not closed
         self.panes = 0
@@ -238,6 +248,11 @@ class Model:
         """The traffic that the profile was learned from is not over yet."""
         return self.closed * self.pane < self._detect_after
 
+    @property
+    def traffic_bucket(self) -> int:
+        """Width of the buckets of `traffic`, milliseconds."""
+        return self.detected[min(self.detected)].width * self.pane
+
     def traffic(self) -> tuple[float, ...]:
         """Predictions in each bucket of the shortest window, oldest first."""
         window = self.detected[min(self.detected)]
@@ -281,6 +296,11 @@ class Model:
             detected = self._show(self.detected, detected, upto)
             shown = self._show(self.shown, shown, upto)
             alarms.append(self.alarms.record(happening))
+        if self.recorder is not None:
+            for pane in np.union1d(detected.pane, shown.pane).tolist():
+                detected = self._show(self.detected, detected, pane + 1)
+                shown = self._show(self.shown, shown, pane + 1)
+                self.recorder.record(self, pane)
         self._show(self.detected, detected, self.closed)
         self._show(self.shown, shown, self.closed)
         return alarms

@@ -6,7 +6,7 @@ from agent.config import Config
 from agent.intake.decode import route
 from agent.intake.source import RawBatch, TableBatch, TopicPartition
 from agent.learning import Learner
-from agent.model import Model
+from agent.model import Model, Recorder
 from agent.profile_file import load
 from agent.publish.snapshot import Alarm
 
@@ -22,17 +22,23 @@ class Pipeline:
         What to watch. Models with a profile start at once; the others learn theirs from traffic.
     only
         Watch this model alone; all others still have their share of the alert budget.
+    recorder
+        Told of every pane.
     """
 
-    def __init__(self, config: Config, only: str | None = None) -> None:
-        self.config = config
+    def __init__(
+        self, config: Config, only: str | None = None, recorder: Recorder | None = None
+    ) -> None:
+        self.config, self._recorder = config, recorder
         self.models: dict[str, Model | Learner] = {}
         watched = {n: m for n, m in config.models.items() if only is None or n == only}
         for name, model in watched.items():
             if model.profile is None:
                 self.models[name] = Learner(name, model, config)
             else:
-                self.models[name] = Model(name, model, config, *load(model.profile))
+                made = Model(name, model, config, *load(model.profile))
+                made.recorder = recorder
+                self.models[name] = made
         self.offsets: dict[TopicPartition, int] = {}
         self.unrouted: dict[tuple[str, str], int] = {}  # topic, reason
         self._readers: dict[str, list[tuple[str, bool]]] = {}
@@ -51,10 +57,11 @@ class Pipeline:
         at = (batch.topic, batch.partition)
         self._arrived[at] = now
         readers = self._readers.get(batch.topic, [])
-        if len(readers) == 1:
-            parts: Mapping[str, RawBatch | TableBatch] = {readers[0][0]: batch}
-        else:
+        parts: Mapping[str, RawBatch | TableBatch]
+        if isinstance(batch, RawBatch) and len(readers) > 1:
             parts = self._split(batch, [name for name, _ in readers])
+        else:
+            parts = {name: batch for name, _ in readers[:1]}
         for name, predictions in readers:
             part = parts.get(name)
             if part is None or not len(part):
@@ -63,9 +70,7 @@ class Pipeline:
             (model.predictions if predictions else model.feedback)(part, latest)
         self.offsets[at] = int(batch.offsets[-1]) + 1
 
-    def _split(
-        self, batch: RawBatch | TableBatch, names: list[str]
-    ) -> Mapping[str, RawBatch | TableBatch]:
+    def _split(self, batch: RawBatch, names: list[str]) -> Mapping[str, RawBatch]:
         parts, rejected = route(batch, self.config.models[names[0]].fields.model, names)
         if rejected:
             key = (batch.topic, UNKNOWN_MODEL)
@@ -76,6 +81,7 @@ class Pipeline:
         """The model; one that has finished learning takes its learner's place."""
         model = self.models[name]
         if isinstance(model, Learner) and model.learned is not None:
+            model.learned.recorder = self._recorder
             model = self.models[name] = model.learned
         return model
 

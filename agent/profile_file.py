@@ -77,8 +77,11 @@ def load(path: Path) -> tuple[Profile, str]:
 def _convert(body: dict[str, object]) -> Profile:
     schema = body["schema"]
     regression = isinstance(schema, dict) and schema.get("task") == "regression"
-    shape = NumericProfile if regression else CategoricalProfile
-    predicted = msgspec.convert(body["predicted"], shape)
+    predicted: NumericProfile | CategoricalProfile
+    if regression:
+        predicted = msgspec.convert(body["predicted"], NumericProfile)
+    else:
+        predicted = msgspec.convert(body["predicted"], CategoricalProfile)
     # A union of two plain dataclasses cannot be told apart by its content, so it is set by hand.
     rest = msgspec.convert({k: v for k, v in body.items() if k != "predicted"}, _Rest)
     return Profile(predicted=predicted, **{f: getattr(rest, f) for f in rest.__struct_fields__})

@@ -2,6 +2,7 @@
 
 from collections import Counter
 from collections.abc import Sequence
+from dataclasses import replace
 
 import numpy as np
 from numpy.typing import NDArray
@@ -36,6 +37,15 @@ def profile_of(
     schema = schema_of(reference, model)
     batch, label = columns_of(reference, schema)
     return build_profile(schema, batch, label, pane, learned)
+
+
+def labelled(reference: Reference, outcomes: Reference) -> Reference:
+    """The reference with labels that came apart: `outcomes` has ids and labels, the last one counts."""
+    if reference.ids is None or outcomes.ids is None or outcomes.label is None:
+        return reference
+    known = dict(zip(outcomes.ids.tolist(), outcomes.label.tolist(), strict=True))
+    label = np.array([known.get(i) for i in reference.ids.tolist()], dtype=object)
+    return replace(reference, label=label)
 
 
 def schema_of(reference: Reference, model: ModelConfig) -> Schema:

@@ -5,6 +5,7 @@ from pathlib import Path
 
 from agent.config import Config
 from agent.intake.files import FileSource
+from agent.model import Recorder
 from agent.pipeline import Pipeline
 from agent.publish.snapshot import Alarm
 
@@ -22,7 +23,7 @@ def replay(
     batch_rows: int = 50_000,
     progress: Callable[[float], None] | None = None,
     on_alarm: Callable[[Alarm], None] = lambda alarm: None,
-    after_turn: Callable[[Pipeline], None] = lambda pipeline: None,
+    recorder: Recorder | None = None,
 ) -> Pipeline:
     """Play recorded predictions and feedback of one model through the pipeline.
 
@@ -30,7 +31,7 @@ def replay(
     rings when the agent would. The same files give the same result however they are split into
     batches and partitions, as long as their disorder stays within the allowed lateness.
     """
-    pipeline = Pipeline(config, only=name)
+    pipeline = Pipeline(config, only=name, recorder=recorder)
     model = config.models[name]
     source = FileSource(
         predictions,
@@ -50,8 +51,6 @@ def replay(
         pipeline.ended(at for at, behind in source.lag().items() if behind == 0)
         for alarm in pipeline.close():
             on_alarm(alarm)
-        after_turn(pipeline)
     for alarm in pipeline.finish():
         on_alarm(alarm)
-    after_turn(pipeline)
     return pipeline

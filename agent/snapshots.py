@@ -8,7 +8,7 @@ from agent import displays
 from agent.detection import SEVERITIES
 from agent.durations import format_duration
 from agent.intake.source import TopicPartition
-from agent.join import DELAY_BOUNDS
+from agent.join import DELAY_BOUNDS, Join
 from agent.learning import Learner
 from agent.model import LATENCY_BOUNDS, PANE_SECONDS_BOUNDS, Model
 from agent.panes import NEVER
@@ -59,7 +59,7 @@ def status(model: Model | Learner, lag: Mapping[TopicPartition, int], now: float
     known, labelled = (sum(r[i] for r in remembered) for i in (0, 1))
     names = {w: format_duration(w) for w in model.detected}
     outcomes = ("joined", "orphan", "duplicate", "corrected", "withdrawn", "expired")
-    ratios = {w: displays.ratios(model, window.total) for w, window in model.detected.items()}
+    ratios = {names[w]: displays.ratios(model, d.total) for w, d in model.detected.items()}
     return ModelStatus(
         model=model.name,
         task=model.profile.schema.task,
@@ -71,30 +71,19 @@ def status(model: Model | Learner, lag: Mapping[TopicPartition, int], now: float
         panes=model.panes,
         predictions={(model.versions.name(v),): n for v, n in counters.predictions.items()},
         feedback={(o,): sum(j.counts[o] for j in joins) for o in outcomes},
-        rejected=dict(counters.rejected),
+        rejected={key: n for key, n in counters.rejected.items()},
         late={(topic,): n for topic, n in counters.late.items()},
         label_coverage=labelled / known if known else None,
-        label_delay=_histogram(
-            DELAY_BOUNDS / 1000,
-            sum(j.delays for j in joins),
-            sum(j.delay_sum for j in joins) / 1000,
-        )
-        if joins
-        else None,
+        label_delay=_label_delay(joins),
         latency={
             model.versions.name(v): _histogram(
                 LATENCY_BOUNDS, counters.latency[v], float(counters.latency_sum[v])
             )
             for v in np.flatnonzero(counters.latency.sum(axis=1)).tolist()
         },
-        **{
-            name: {
-                (feature, names[w]): value
-                for w, found in ratios.items()
-                for feature, value in found[name].items()
-            }
-            for name in displays.RATIOS
-        },
+        missing=_by_window(ratios, "missing"),
+        invalid=_by_window(ratios, "invalid"),
+        unseen=_by_window(ratios, "unseen"),
         drift={
             (target, measure, names[w]): value
             for w, window in model.detected.items()
@@ -111,12 +100,13 @@ def status(model: Model | Learner, lag: Mapping[TopicPartition, int], now: float
         blind=_blind(model, lag, now, known, labelled),
         alarms=tuple(sorted(model.alarms.standing.values(), key=lambda a: -a.raised_at)),
         cleared=tuple(model.alarms.cleared),
-        alarms_total=dict(counters.alarms),
+        alarms_total={key: n for key, n in counters.alarms.items()},
         recent_rejected=tuple(reversed(counters.recent_rejected)),
         pane_seconds=_histogram(
             PANE_SECONDS_BOUNDS, counters.pane_seconds, counters.pane_seconds_sum
         ),
         traffic=model.traffic(),
+        traffic_bucket=model.traffic_bucket,
     )
 
 
@@ -135,8 +125,25 @@ def _learning(learner: Learner) -> ModelStatus:
     )
 
 
-def _evidence(model: Model) -> dict[tuple[str, str, str], float]:
-    found = {}
+def _label_delay(joins: list[Join]) -> Histogram | None:
+    if not joins:
+        return None
+    counts = np.sum([j.delays for j in joins], axis=0)
+    return _histogram(DELAY_BOUNDS / 1000, counts, sum(j.delay_sum for j in joins) / 1000)
+
+
+def _by_window(
+    ratios: Mapping[str, Mapping[str, Mapping[str, float]]], name: str
+) -> dict[tuple[str, ...], float]:
+    return {
+        (feature, window): value
+        for window, found in ratios.items()
+        for feature, value in found[name].items()
+    }
+
+
+def _evidence(model: Model) -> dict[tuple[str, ...], float]:
+    found: dict[tuple[str, ...], float] = {}
     for severity, state in zip(SEVERITIES, model.state.budgets, strict=True):
         budget = model.detection.budgets[severity]
         for stream, share in zip(budget.streams, budget.share(state).tolist(), strict=True):

@@ -39,12 +39,12 @@ class Bucket:
             found += int(weights[(cells >= start) & (cells < stop)].sum())
         return found
 
-    def subtract_from(self, total: Ints) -> None:
-        """Take this bucket out of a total."""
+    def add_to(self, total: Ints, sign: int = 1) -> None:
+        """Add this bucket to a total, or with sign -1 take it out."""
         if self.dense is not None:
-            total -= self.dense
+            total += sign * self.dense
         for cells, weights in zip(self.cells, self.weights, strict=True):
-            np.subtract.at(total, cells, weights)
+            np.add.at(total, cells, sign * weights)
 
 
 @dataclass(slots=True)
@@ -86,6 +86,17 @@ class Window:
         bucket = self.buckets.get(number)
         return bucket.sum(start, stop) if bucket is not None else 0
 
+    def since(self, pane: int) -> Ints:
+        """Sum of the buckets from the given pane on: the first whole bucket after it, if any."""
+        first = -(-pane // self.width)
+        if not any(number >= first for number in self.buckets):
+            first = pane // self.width
+        total = np.zeros(self.size, dtype=np.int64)
+        for number, bucket in self.buckets.items():
+            if number >= first:
+                bucket.add_to(total)
+        return total
+
     def add(self, entries: Entries) -> None:
         """Add closed panes; what belongs to a bucket that has left is dropped."""
         number = entries.bucket // self.width
@@ -106,4 +117,4 @@ class Window:
             return
         self.oldest = oldest
         for bucket in [b for b in self.buckets if b < oldest]:
-            self.buckets.pop(bucket).subtract_from(self.total)
+            self.buckets.pop(bucket).add_to(self.total, -1)

@@ -58,8 +58,7 @@ class InputCells:
     def __init__(self, profile: Profile) -> None:
         self._schema = profile.schema
         columns: list[Column] = []
-        parts: list[NumericProfile | CategoricalProfile]
-        parts = [*profile.numeric, *profile.categorical]
+        parts = list(profile.features)
         self.features = len(parts)
         self.has_score = profile.score is not None
         if profile.score is not None:

@@ -89,10 +89,10 @@ class Profile:
     last_time: int | None
     learned: bool = False
 
-    def feature(self, name: str) -> NumericProfile | CategoricalProfile:
-        """The profile of a feature; KeyError where there is none of that name."""
-        parts: list[NumericProfile | CategoricalProfile] = [*self.numeric, *self.categorical]
-        return {part.name: part for part in parts}[name]
+    @property
+    def features(self) -> tuple[NumericProfile | CategoricalProfile, ...]:
+        """The features' profiles: the numeric ones, then the categorical ones."""
+        return (*self.numeric, *self.categorical)
 
 
 def shown_score(schema: Schema, score: NDArray[np.float64]) -> NDArray[np.float64]:

@@ -1,0 +1,1 @@
+"""What each subcommand of `tocsin` does, one module each."""

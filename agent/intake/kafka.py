@@ -361,10 +361,12 @@ class KafkaSource:
     def _connected(self, timeout: float) -> Any:
         if self._consumer is None and self._network.wait(timeout):
             try:
-                self._consumer = KafkaConsumer(kafka_client=self._network.client, **self._options)
-                self._consumer.subscribe(self._topics, listener=self._assigned)
+                consumer = KafkaConsumer(kafka_client=self._network.client, **self._options)
+                _complete_every_join(consumer._coordinator)
+                consumer.subscribe(self._topics, listener=self._assigned)
             except (errors.KafkaError, ValueError) as error:
                 raise _unreachable(self._settings, error) from error
+            self._consumer = consumer
         return self._consumer
 
     def assignment(self) -> frozenset[TopicPartition]:
@@ -422,6 +424,17 @@ class KafkaSource:
         finally:
             self._assigned.partitions = frozenset()
             self._network.close()
+
+
+def _complete_every_join(coordinator: Any) -> None:
+    """Keep the coordinator at a join that it has begun until that has ended.
+
+    A join begun because topics changed is forgotten by kafka-python where a poll's time runs out
+    between the leader's assignment and the broker's answer to it: the member then stays without
+    partitions, without heartbeats and without an error for good.
+    """
+    wanted = coordinator.need_rejoin
+    coordinator.need_rejoin = lambda: coordinator.rejoining or wanted()
 
 
 def _raw_batch(partition: KafkaTopicPartition, records: list[Any]) -> RawBatch:

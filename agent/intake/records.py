@@ -89,7 +89,7 @@ def _integer(digits: str) -> int | float:
 def descend(node: object, path: Path) -> object:
     """What stands at a path: UNSET if nothing does, UNUSABLE if something bars the way."""
     for name in path:
-        if node is None:
+        if node is None or node is UNSET:
             return UNSET
         if not isinstance(node, dict):
             return UNUSABLE
@@ -201,11 +201,16 @@ class JsonReader:
         numbers: list[float] = []
         if self._members is not None:
             numbers = self._walk_members(record, self._members)
+        parent: object = record
+        at: Path = ()
         for path in self._numbers[len(numbers) :]:
-            found = walk(record, path) if path else None
+            if path[:-1] != at:  # most numbers stand in one object
+                at = path[:-1]
+                parent = descend(record, at)
+            found = walk(parent, path[-1:]) if path else None
             if found != found and len(numbers) < self._exact:
                 found = UNUSABLE
-            numbers.append(number(found, text=False))
+            numbers.append(found if type(found) is float else number(found, text=False))
         return tuple(walk(record, path) for path in self._scalars), tuple(numbers)
 
     def _walk_members(self, record: object, members: Members) -> list[float]:

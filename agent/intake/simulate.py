@@ -25,7 +25,7 @@ MISSING_SHARE = 0.02
 class Script:
     """When the world changes, in milliseconds after the start; None: never.
 
-    `drift`: incomes fall by `shift` standard deviations. `decay`: a share of the outcomes turns out
+    `drift`: incomes rise by `shift` standard deviations (an inflation, say). `decay`: a share of the outcomes turns out
     the other way than the model was made for.
     """
 
@@ -91,7 +91,7 @@ class CreditTraffic:
         drifted = since >= self._script.drift if self._script.drift is not None else since < 0
         decayed = since >= self._script.decay if self._script.decay is not None else since < 0
         z = rng.normal(size=(n, 4))
-        z[:, 0] -= self._script.shift * drifted
+        z[:, 0] += self._script.shift * drifted
         columns = {
             "income": np.round(np.exp(10.4 + 0.4 * z[:, 0]), -1),
             "debt_ratio": np.round(1 / (1 + np.exp(-(z[:, 1] - 0.8))), 3),
@@ -100,8 +100,8 @@ class CreditTraffic:
             "years_employed": np.round(rng.exponential(6, n), 1),
             "open_accounts": rng.poisson(3, n).astype(float),
         }
-        region = rng.choice(REGIONS, size=n, p=[0.4, 0.3, 0.2, 0.1])
-        channel = rng.choice(CHANNELS, size=n, p=[0.6, 0.3, 0.1])
+        region: NDArray[np.str_] = rng.choice(REGIONS, size=n, p=[0.4, 0.3, 0.2, 0.1])
+        channel: NDArray[np.str_] = rng.choice(CHANNELS, size=n, p=[0.6, 0.3, 0.1])
         logit = 1.2 * z[:, 0] - 1.1 * z[:, 1] + 0.3 * z[:, 2] - 0.5 * z[:, 3] + 1.5
         score = np.round(1 / (1 + np.exp(-1.6 * logit)), 3)
         repaid = rng.random(n) < score

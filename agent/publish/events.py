@@ -51,15 +51,16 @@ def cloud_event(alarm: Alarm, now: float) -> dict[str, Any]:
 
 
 class Events:
-    """Writes events to the log and, where there is a topic, to Kafka."""
+    """Writes events to the log (unless told not to) and, where there is a topic, to Kafka."""
 
-    def __init__(self, topic: str = "", sink: Topic | None = None) -> None:
-        self._topic, self._sink = topic, sink
-        self._log = structlog.get_logger("tocsin.alarm")
+    def __init__(self, topic: str = "", sink: Topic | None = None, logged: bool = True) -> None:
+        self._topic, self._sink, self._logged = topic, sink, logged
+        self._log = structlog.get_logger("agent.alarm")
 
     def publish(self, alarm: Alarm, now: float) -> None:
         """Log the event and send it, keyed by model."""
         event = cloud_event(alarm, now)
-        self._log.warning(event["type"], **{"event_id": event["id"], **event["data"]})
+        if self._logged:
+            self._log.warning(event["type"], **{**event["data"], "id": event["id"]})
         if self._sink is not None:
             self._sink.send(self._topic, alarm.model.encode(), msgspec.json.encode(event))

@@ -521,6 +521,7 @@ def mutated(draw: st.DrawFn) -> bytes:
 @settings(max_examples=400, deadline=None)
 def test_nothing_raises_whatever_the_bytes_are(values: list[object], task: str) -> None:
     batch = raw(*values)
+    check_same(predictions(batch, SCHEMAS[task]), predictions(batch, SCHEMAS[task], fast=False))
     for decoded in (predictions(batch, SCHEMAS[task]), feedback(batch, SCHEMAS[task])):
         found = [*decoded.index.tolist(), *(rejection.index for rejection in decoded.rejected)]
         assert sorted(found) == list(range(len(batch)))

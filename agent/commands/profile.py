@@ -1,0 +1,139 @@
+"""`tocsin profile`: reference data to a profile, with a validation of that data."""
+
+from dataclasses import asdict
+from pathlib import Path
+from typing import Any
+
+from rich.console import Console
+from rich.table import Table
+
+from agent import profile_file
+from agent.commands.replay import write_json
+from agent.commands.terminal import progress_bar
+from agent.config import Config
+from agent.errors import Exit, UsageError
+from agent.intake.table import Reference, read_reference
+from agent.reference import columns_of, declared_kinds, profile_of
+from agent.results import moment
+from agent.validation import Comparison, Finding, compare, performance_of, validate
+from detectors.profile import NumericProfile, Profile
+
+
+def make_profile(
+    config: Config,
+    name: str,
+    data: Path,
+    test: Path | None,
+    out: Path | None,
+    json_path: Path | None,
+) -> Exit:
+    """Write the profile and print what was found; NOT_PASSED where the data have failures."""
+    model = config.models[name]
+    target = out or model.profile
+    if target is None:
+        raise UsageError(
+            f"models.{name} has no `profile`, and --out is missing: say where to write it"
+        )
+    train = _read(config, name, data)
+    profile = profile_of(train, model, config.pane)
+    findings = validate(train, profile)
+    trained = performance_of(profile, *columns_of(train, profile.schema))
+    compared: Comparison | None = None
+    if test is not None:
+        compared = compare(train, _read(config, name, test), profile, model)
+        findings += compared.findings
+    digest = profile_file.save(profile, target)
+    console = Console()
+    console.print(f"[bold]{target}[/]: profile {digest} of {profile.rows} rows of {data}")
+    _show(console, profile)
+    _show_performance(console, trained, compared)
+    _show_findings(console, findings)
+    if json_path is not None:
+        write_json(json_path, _found(profile, digest, trained, findings, compared))
+    failed = any(f.level == "failure" for f in findings)
+    return Exit.NOT_PASSED if failed else Exit.OK
+
+
+def show_profile(path: Path) -> None:
+    """Print a profile."""
+    profile, digest = profile_file.load(path)
+    console = Console()
+    origin = "learned from traffic" if profile.learned else "made from reference data"
+    console.print(f"[bold]{path}[/]: profile {digest} of {profile.rows} rows, {origin}")
+    _show(console, profile)
+
+
+def _read(config: Config, name: str, path: Path) -> Reference:
+    model = config.models[name]
+    with progress_bar(f"reading {path.name}") as advance:
+        reference = read_reference(path, model.fields, declared_kinds(model), progress=advance)
+    if not reference.rows:
+        raise UsageError(f"{path}: has no rows")
+    return reference
+
+
+def _show(console: Console, profile: Profile) -> None:
+    if profile.first_time is not None:
+        console.print(f"from {moment(profile.first_time)} to {moment(profile.last_time)}")
+    table = Table("feature", "type", box=None, header_style="bold")
+    for heading in ("missing", "invalid", "cells", "mean", "sd", "min", "max"):
+        table.add_column(heading, justify="right")
+    table.add_column("most frequent")
+    scores = () if profile.score is None else (profile.score,)
+    for part in (*profile.features, *scores, profile.predicted):
+        rates = (f"{part.missing / profile.rows:.1%}", f"{part.invalid / profile.rows:.1%}")
+        if isinstance(part, NumericProfile):
+            numbers = (f"{v:.4g}" for v in (part.mean, part.std, part.minimum, part.maximum))
+            table.add_row(part.name, "numeric", *rates, str(len(part.counts)), *numbers, "")
+        else:
+            ranked = sorted(zip(part.counts, part.categories, strict=True), reverse=True)[:3]
+            most = ", ".join(f"{c} {n / profile.rows:.0%}" for n, c in ranked)
+            known = str(len(part.categories))
+            table.add_row(part.name, "categorical", *rates, known, "", "", "", "", most)
+    console.print(table)
+
+
+def _show_performance(
+    console: Console, trained: dict[str, float], compared: Comparison | None
+) -> None:
+    if not trained:
+        return
+    table = Table("metric", box=None, header_style="bold")
+    table.add_column("reference", justify="right")
+    if compared is not None:
+        table.add_column("test", justify="right")
+    for metric, value in trained.items():
+        row = [f"{value:.4g}"]
+        if compared is not None:
+            row.append(f"{compared.test[metric]:.4g}" if metric in compared.test else "")
+        table.add_row(metric, *row)
+    console.print(table)
+
+
+def _show_findings(console: Console, findings: list[Finding]) -> None:
+    for finding in findings:
+        style = "red" if finding.level == "failure" else "yellow"
+        console.print(f"[{style}]{finding.level}[/] {finding.about}: {finding.text}")
+    if not findings:
+        console.print("[green]nothing remarkable[/]")
+
+
+def _found(
+    profile: Profile,
+    digest: str,
+    trained: dict[str, float],
+    findings: list[Finding],
+    compared: Comparison | None,
+) -> dict[str, Any]:
+    return {
+        "profile": digest,
+        "rows": profile.rows,
+        "from": moment(profile.first_time),
+        "to": moment(profile.last_time),
+        "features": [p.name for p in profile.features],
+        "performance": trained,
+        "findings": [asdict(f) for f in findings],
+        "test": None
+        if compared is None
+        else {"performance": compared.test, "drift": compared.drift},
+    }
