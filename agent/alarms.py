@@ -91,7 +91,8 @@ class AlarmBook:
     def _version(self, counts: Counts) -> str:
         """The version that made most of the predictions."""
         seen = counts[self._model.first_version_cell :]
-        return self._model.versions.name(int(seen.argmax())) if seen.any() else ""
+        most = np.flatnonzero((seen == seen.max()) & (seen > 0)).tolist()
+        return min((self._model.versions.name(code) for code in most), default="")
 
     def _effect(self, stream: Stream, ring: Ring, counts: Counts) -> Effect:
         """Size of the change, from what has come since the onset."""

@@ -28,6 +28,7 @@ class DetectionState:
     tick: int = NEVER  # first traffic tick that has not been accounted for
     silent: int = 0  # empty ticks in a row before it
     pending: int = 0  # of those, how many no step has told of yet
+    occupied: int = NEVER  # newest traffic tick with predictions; it may not be over yet
 
 
 @dataclass(frozen=True, slots=True)
@@ -106,12 +107,13 @@ class Detection:
         if not self._tick:
             return state, ends, np.zeros((len(ends), 2), dtype=np.int64)
         predicted = np.unique(closed.pane[closed.cell < self._inputs]) * self._pane // self._tick
-        occupied = np.unique(predicted)
+        occupied = np.unique(np.append(predicted, state.occupied))
+        newest = int(occupied[-1])
         first = state.tick
         if first == NEVER:
-            if not len(occupied):
+            if newest == NEVER:
                 return state, ends, np.zeros((len(ends), 2), dtype=np.int64)
-            first = int(occupied[0]) + 1  # the first tick is seen only in part
+            first = int(predicted[0]) + 1  # the first tick is seen only in part
         # A tick that ended before `until` is over; its rows are in panes that are closed by now.
         last = max(until // self._tick, first)
         told: list[tuple[int, int, int]] = []
@@ -123,7 +125,7 @@ class Detection:
                 told.append((tick, 1, pending))
                 silent = pending = 0
             before = tick + 1
-        state = replace(state, tick=last, silent=silent, pending=pending)
+        state = replace(state, tick=last, silent=silent, pending=pending, occupied=newest)
         tick_ends = np.array([(t + 1) * self._tick for t, _, _ in told], dtype=np.int64)
         times = np.unique(np.concatenate([ends, tick_ends]))
         ticks = np.zeros((len(times), 2), dtype=np.int64)

@@ -2,13 +2,14 @@
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from itertools import pairwise
 
 import numpy as np
 from numpy.typing import NDArray
 
 from agent.errors import UsageError
 from agent.intake.vocabulary import OTHER, Vocabulary
-from detectors.batch import Batch, Schema
+from detectors.batch import UNSEEN, Batch, Schema
 from detectors.bins import bin_codes
 
 SegmentSpec = str | Mapping[str, Sequence[float]]
@@ -22,6 +23,7 @@ class Segment:
     column: int
     names: tuple[str, ...]
     edges: tuple[float, ...] | None  # None: categorical
+    known: int = 0  # categories of the schema
 
 
 class Groups:
@@ -82,7 +84,10 @@ def _segment(schema: Schema, spec: SegmentSpec) -> Segment:
     feature, edges = (spec, None) if isinstance(spec, str) else next(iter(spec.items()))
     for i, categorical in enumerate(schema.categorical):
         if categorical.name == feature and edges is None:
-            return Segment(feature, i, (*categorical.categories, "other"), None)
+            # Unseen categories are counted under `other`, which may be a category itself.
+            known = categorical.categories
+            names = known if OTHER in known else (*known, OTHER)
+            return Segment(feature, i, names, None, len(known))
     for i, numeric in enumerate(schema.numeric):
         if numeric.name == feature and edges is not None:
             return Segment(feature, i, _bands(edges), tuple(float(e) for e in edges))
@@ -92,15 +97,17 @@ def _segment(schema: Schema, spec: SegmentSpec) -> Segment:
 
 
 def _bands(edges: Sequence[float]) -> tuple[str, ...]:
-    texts = [f"{e:g}" for e in edges]
-    between = [f"{a}..{b}" for a, b in zip(texts, texts[1:], strict=False)]
+    texts = [f"{e:.15g}" for e in edges]
+    between = [f"{a}..{b}" for a, b in pairwise(texts)]
     return (f"<{texts[0]}", *between, f">={texts[-1]}")
 
 
 def _members(segment: Segment, batch: Batch, start: int) -> NDArray[np.int64]:
     if segment.edges is None:
         code = batch.category[:, segment.column].astype(np.int64)
-        return np.where(code < len(segment.names), start + code, -1)
+        unseen = code == segment.known + UNSEEN
+        group = start + np.where(unseen, segment.names.index(OTHER), code)
+        return np.where(unseen | (code < segment.known), group, -1)
     values = batch.numeric[:, segment.column]
     band = start + bin_codes(np.array(segment.edges), values)
     return np.where(np.isnan(values), -1, band)

@@ -13,6 +13,7 @@ from numpy.typing import NDArray
 from detectors.batch import Batch, Columns, Feedback, Outcomes
 
 Ints = NDArray[np.int64]
+Indices = NDArray[np.intp]
 
 # Upper bounds of the label delay histogram, milliseconds; the last bucket is open.
 DELAY_BOUNDS = np.array([1, 10, 60, 600, 3600, 21_600, 86_400, 604_800, 2_592_000]) * 1000
@@ -82,23 +83,28 @@ class Join:
 
         A prediction whose id was seen within the horizon is a duplicate: not new.
         """
-        new = self._new(batch)
-        fresh = batch.take(new)
-        order = np.argsort(fresh.id, kind="stable")
-        fresh = fresh.take(order)
-        self._insert(
-            Pending(
-                fresh.id,
-                fresh.time,
-                fresh.prediction,
-                fresh.score,
-                group[new][order],
-                np.full(len(fresh), np.nan),
-                np.full(len(fresh), UNLABELLED, dtype=np.int64),
+        new = np.zeros(len(batch), dtype=bool)
+        widths = batch.score.shape[1], group.shape[1]
+        made = [self._apply(_NO_FEEDBACK, *widths)]
+        left = np.arange(len(batch))
+        while len(left):  # once, unless a batch holds an id twice, a horizon apart
+            rows, left = self._new(batch, left)
+            new[rows] = True
+            fresh = batch.take(rows)
+            self._insert(
+                Pending(
+                    fresh.id,
+                    fresh.time,
+                    fresh.prediction,
+                    fresh.score,
+                    group[rows],
+                    np.full(len(fresh), np.nan),
+                    np.full(len(fresh), UNLABELLED, dtype=np.int64),
+                )
             )
-        )
-        called = self._recall(fresh.id)
-        return new, *self._apply(called, batch.score.shape[1], group.shape[1])
+            made.append(self._apply(self._recall(fresh.id), *widths))
+        outcomes = Outcomes.concatenate([o for o, _ in made])
+        return new, outcomes, _corrections([c for _, c in made])
 
     def feedback(self, rows: Feedback, scores: int, groups: int) -> tuple[Outcomes, Corrections]:
         """Outcomes that this feedback makes, and changes to earlier ones.
@@ -113,9 +119,9 @@ class Join:
         Parameters
         ----------
         predictions
-            Watermark of the predictions: feedback that waited for one until then is an orphan.
+            No prediction before this time can come: feedback that waited for one is an orphan.
         everything
-            Watermark of both topics.
+            Nor can feedback before this time.
         """
         if self.waiting:
             waiting = Feedback.concatenate(self.waiting)
@@ -139,15 +145,21 @@ class Join:
         labelled = sum(int((~np.isnan(b.label)).sum()) for b in self.blocks)
         return sum(map(len, self.blocks)), labelled
 
-    def _new(self, batch: Batch) -> NDArray[np.bool_]:
-        first = np.zeros(len(batch), dtype=bool)
-        first[np.unique(batch.id, return_index=True)[1]] = True
-        block, position = self._find(batch.id)
+    def _new(self, batch: Batch, rows: Indices) -> tuple[Indices, Indices]:
+        """Which of these rows are new, at most one of an id, by id; and those left to judge."""
+        ids, time = batch.id[rows], batch.time[rows]
+        block, position = self._newest(ids)
+        new = block < 0
         for i, pending in enumerate(self.blocks):
             here = np.flatnonzero(block == i)
-            known = pending.time[position[here]]
-            first[here] &= np.abs(batch.time[here] - known) > self.horizon
-        return first
+            new[here] = np.abs(time[here] - pending.time[position[here]]) > self.horizon
+        found, at = np.unique(ids[new], return_index=True)
+        first = rows[new][at]
+        if len(found) == len(rows):
+            return first, rows[:0]
+        at = np.minimum(np.searchsorted(found, ids), max(len(found) - 1, 0))
+        later = (found[at] == ids) & (rows > first[at]) if len(found) else np.zeros_like(new)
+        return first, rows[later]
 
     def _insert(self, rows: Pending) -> None:
         """Add a sorted block; blocks of like size are merged, so that few have to be searched."""
@@ -157,23 +169,43 @@ class Join:
         while self.blocks and len(self.blocks[-1]) < 2 * len(rows):
             if len(self.blocks[-1]) + len(rows) > largest:
                 break
-            rows = Pending.concatenate([rows, self.blocks.pop()])
-            rows = rows.take(np.unique(rows.id, return_index=True)[1])  # the newest of an id
+            rows = Pending.concatenate([self.blocks.pop(), rows])
+            rows = rows.take(np.argsort(rows.id, kind="stable"))  # the oldest of an id first
         self.blocks.append(rows)
 
-    def _find(self, ids: NDArray[np.uint64]) -> tuple[Ints, Ints]:
-        """Block and position of each id, the newest block first; -1 where it is not known."""
+    def _newest(self, ids: NDArray[np.uint64]) -> tuple[Ints, Ints]:
+        """Block and position of the newest prediction of each id; -1 where none is known."""
         block = np.full(len(ids), -1, dtype=np.int64)
         position = np.full(len(ids), -1, dtype=np.int64)
         order = np.argsort(ids)
-        ordered = ids[order]
         for i in range(len(self.blocks) - 1, -1, -1):
             known = self.blocks[i].id
-            at = np.minimum(np.searchsorted(known, ordered), len(known) - 1)
-            hit = order[known[at] == ordered]
-            fresh = block[hit] < 0
-            position[hit[fresh]] = at[known[at] == ordered][fresh]
-            block[hit[fresh]] = i
+            at = np.searchsorted(known, ids[order], side="right") - 1
+            hit = (at >= 0) & (known[at] == ids[order])
+            block[order[hit]], position[order[hit]] = i, at[hit]
+            order = order[~hit]
+        return block, position
+
+    def _match(self, rows: Feedback) -> tuple[Ints, Ints]:
+        """Block and position of the oldest prediction whose time fits each row; -1: none does.
+
+        The oldest, since feedback must not go elsewhere because a later prediction of its id
+        happened to be read first.
+        """
+        block = np.full(len(rows), -1, dtype=np.int64)
+        position = np.full(len(rows), -1, dtype=np.int64)
+        order = np.argsort(rows.id)
+        for i, pending in enumerate(self.blocks):
+            left = order[block[order] < 0]
+            at = np.searchsorted(pending.id, rows.id[left])
+            while len(left):
+                same = at < len(pending)
+                same[same] = pending.id[at[same]] == rows.id[left[same]]
+                left, at = left[same], at[same]
+                delay = rows.time[left] - pending.time[at]
+                near = (delay >= -self.early) & (delay <= self.horizon + self.corrections)
+                block[left[near]], position[left[near]] = i, at[near]
+                left, at = left[~near], at[~near] + 1
         return block, position
 
     def _recall(self, ids: NDArray[np.uint64]) -> Feedback:
@@ -187,36 +219,20 @@ class Join:
         return waiting.take(called)
 
     def _apply(self, rows: Feedback, scores: int, groups: int) -> tuple[Outcomes, Corrections]:
-        """Apply feedback in rounds in which each id comes once: the order within an id holds."""
-        outcomes = [_no_outcomes(scores, groups)]
-        corrections = [Corrections(np.zeros(0, dtype=np.int64), outcomes[0])]
-        for part in _rounds(rows):
-            made, changed = self._round(part)
-            outcomes += made
-            corrections += changed
-        return Outcomes.concatenate(outcomes), Corrections(
-            np.concatenate([c.effective for c in corrections]),
-            Outcomes.concatenate([c.rows for c in corrections]),
-        )
-
-    def _round(self, rows: Feedback) -> tuple[list[Outcomes], list[Corrections]]:
-        block, position = self._find(rows.id)
-        outcomes: list[Outcomes] = []
-        corrections: list[Corrections] = []
-        for i, pending in enumerate(self.blocks):
-            here = np.flatnonzero(block == i)
-            delay = rows.time[here] - pending.time[position[here]]
-            near = (delay >= -self.early) & (delay <= self.horizon + self.corrections)
-            block[here[~near]] = -1
-            here = here[near]
-            if len(here):
-                made, changed = self._block(pending, position[here], rows.take(here))
+        """Apply feedback in the order of its rows; what fits no prediction waits for one."""
+        nothing = _no_outcomes(scores, groups)
+        outcomes = [nothing]
+        corrections = [Corrections(nothing.time, nothing)]
+        block, position = self._match(rows)
+        if (block < 0).any():
+            self.waiting.append(rows.take(block < 0))
+        for part in _rounds(block, position):
+            for i in np.unique(block[part]).tolist():
+                here = part[block[part] == i]
+                made, changed = self._block(self.blocks[i], position[here], rows.take(here))
                 outcomes.append(made)
                 corrections.append(changed)
-        unknown = block < 0
-        if unknown.any():
-            self.waiting.append(rows.take(unknown))
-        return outcomes, corrections
+        return Outcomes.concatenate(outcomes), _corrections(corrections)
 
     def _block(self, pending: Pending, at: Ints, rows: Feedback) -> tuple[Outcomes, Corrections]:
         """Apply feedback to predictions at these positions of a block."""
@@ -273,17 +289,24 @@ def _no_outcomes(scores: int, groups: int) -> Outcomes:
     )
 
 
+def _corrections(parts: list[Corrections]) -> Corrections:
+    return Corrections(
+        np.concatenate([c.effective for c in parts]),
+        Outcomes.concatenate([c.rows for c in parts]),
+    )
+
+
 _NO_FEEDBACK = Feedback(np.zeros(0, dtype=np.int64), np.zeros(0, dtype=np.uint64), np.zeros(0))
 
 
-def _rounds(rows: Feedback) -> list[Feedback]:
-    """Parts in which no id repeats: the first of each id, the second of each, and so on."""
-    if not len(rows):
+def _rounds(block: Ints, position: Ints) -> list[Indices]:
+    """Rows with a block in parts: the first of each prediction, the second of each, and so on."""
+    known = np.flatnonzero(block >= 0)
+    if not len(known):
         return []
-    order = np.argsort(rows.id, kind="stable")
-    ordered = rows.id[order]
-    start = np.concatenate([[True], ordered[1:] != ordered[:-1]])
-    first = np.maximum.accumulate(np.where(start, np.arange(len(rows)), 0))
-    turn = np.empty(len(rows), dtype=np.int64)
-    turn[order] = np.arange(len(rows)) - first
-    return [rows.take(turn == k) for k in range(int(turn.max()) + 1)]
+    order = known[np.lexsort((position[known], block[known]))]
+    start = np.ones(len(order), dtype=bool)
+    start[1:] = (np.diff(block[order]) != 0) | (np.diff(position[order]) != 0)
+    number = np.arange(len(order))
+    turn = number - np.maximum.accumulate(np.where(start, number, 0))
+    return np.split(order[np.argsort(turn, kind="stable")], np.cumsum(np.bincount(turn))[:-1])

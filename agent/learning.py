@@ -14,7 +14,7 @@ from agent.intake.source import RawBatch, TableBatch
 from agent.intake.table import Reference, from_chunks
 from agent.intake.times import ABSENT, parse_times
 from agent.join import Join
-from agent.model import Model, Partition
+from agent.model import Model, Partition, Recorder
 from agent.panes import NEVER, PartitionClock
 from agent.profile_file import profile_hash
 from agent.publish.snapshot import Alarm
@@ -35,10 +35,12 @@ class Learner:
     def __init__(self, name: str, config: ModelConfig, settings: Config) -> None:
         self.name, self.config, self._settings = name, config, settings
         self.learned: Model | None = None
+        self.recorder: Recorder | None = None  # for the model
         self._log = structlog.get_logger("agent.learning").bind(model=name)
         self._kept: list[tuple[Raw, bool, int]] = []  # batch, whether predictions, latest
         self._times: list[NDArray[np.int64]] = []  # usable times of each batch of predictions
         self._partitions: dict[int, Partition] = {}
+        self._ended: set[tuple[bool, int]] = set()
         self._bytes = 0
 
     @property
@@ -47,7 +49,7 @@ class Learner:
         return sum(map(len, self._times))
 
     def partition(self, number: int) -> Partition:
-        """Clocks of a partition; those of its predictions decide when learning is complete."""
+        """Clocks of a partition; they decide when learning is complete."""
         if number not in self._partitions:
             pane, lateness = self._settings.pane, self._settings.lateness
             clocks = PartitionClock(pane, lateness), PartitionClock(pane, lateness)
@@ -64,7 +66,8 @@ class Learner:
 
     def feedback(self, raw: Raw, latest: int) -> None:
         """Keep feedback."""
-        self.partition(raw.partition)
+        _, times = self._timed(raw, True)
+        self.partition(raw.partition).feedback.assign(times[(times >= 0) & (times <= latest)])
         self._keep(raw, False, latest)
 
     def _keep(self, raw: Raw, predictions: bool, latest: int) -> None:
@@ -75,30 +78,34 @@ class Learner:
     def close(self) -> list[Alarm]:
         """Learn if there is enough; returns what the model then has to say."""
         edge = self._edge()
-        if edge is None and self._bytes >= MOST_BYTES:
-            edge = self._last_edge()
-        if edge is not None:
+        complete = min((p.watermark for p in self._partitions.values()), default=NEVER)
+        if edge is not None and complete >= edge:
             self._learn(edge)
+        elif self._bytes >= MOST_BYTES:
+            self._learn(self._last_edge())
         return self.learned.close() if self.learned is not None else []
 
     def end_of(self, predictions: bool, number: int) -> None:
-        """Nothing to do: what was kept is learned from at the end at the latest."""
+        """A topic's partition holds no more: its watermark follows the other topic's."""
+        self._ended.add((predictions, number))
+        partition = self.partition(number)
+        clocks = partition.predictions, partition.feedback
+        ended, other = clocks if predictions else clocks[::-1]
+        ended.advance(other.watermark)
 
     def finish(self) -> list[Alarm]:
         """The end of all input: learn from what there is."""
         if self.learned is None and self.seen:
-            self._learn(self._last_edge())
+            self._learn(self._edge() or self._last_edge())
         return self.learned.finish() if self.learned is not None else []
 
     def _edge(self) -> int | None:
-        """The pane edge before which the reference lies, once all of it has come."""
+        """The pane edge before which the reference lies, as far as can be told by now."""
         if self.seen < self.config.warmup:
             return None
         nth = np.partition(np.concatenate(self._times), self.config.warmup - 1)
         pane = self._settings.pane
-        edge = (int(nth[self.config.warmup - 1]) // pane + 1) * pane
-        complete = min((p.predictions.watermark for p in self._partitions.values()), default=NEVER)
-        return edge if complete >= edge else None
+        return (int(nth[self.config.warmup - 1]) // pane + 1) * pane
 
     def _last_edge(self) -> int:
         pane = self._settings.pane
@@ -114,11 +121,15 @@ class Learner:
             self._log.error("learning failed", problem=str(error))
             self._kept, self._times, self._bytes = [], [], 0
             return
+        model.recorder = self.recorder
+        for raw, predictions, latest in self._kept:
+            (model.predictions if predictions else model.feedback)(raw, latest)
+        # Only now: no pane is closed yet, so that none of the rows above comes late.
         for number, partition in self._partitions.items():
             model.partition(number).predictions.advance(partition.predictions.floor)
             model.partition(number).feedback.advance(partition.feedback.floor)
-        for raw, predictions, latest in self._kept:
-            (model.predictions if predictions else model.feedback)(raw, latest)
+        for predictions, number in sorted(self._ended):
+            model.end_of(predictions, number)
         self._log.info("learned a profile", rows=profile.rows, profile=digest)
         self.learned, self._kept, self._times = model, [], []
 

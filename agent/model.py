@@ -278,7 +278,8 @@ class Model:
         detected = summed([p.detected.close(before) for p in self.partitions.values()])
         shown = summed([p.shown.close(before) for p in self.partitions.values()])
         for partition in self.partitions.values():
-            partition.join.expire(partition.predictions.watermark, partition.watermark)
+            both = min(partition.predictions.open_from, partition.feedback.open_from)
+            partition.join.expire(partition.predictions.open_from, both)
         judged = detected.take(detected.pane >= self._detect_after // self.pane)
         until = min(before * self.pane, self.traffic_ends)
         self.state, happened = self.detection.step(self.state, judged, until)
@@ -292,18 +293,21 @@ class Model:
         """Feed the windows up to each alarm, so that it is described as of its own moment."""
         alarms = []
         for happening in happened:
-            upto = happening.what.time // self.pane
-            detected = self._show(self.detected, detected, upto)
-            shown = self._show(self.shown, shown, upto)
+            detected, shown = self._advance(detected, shown, happening.what.time // self.pane)
             alarms.append(self.alarms.record(happening))
+        self._advance(detected, shown, self.closed)
+        return alarms
+
+    def _advance(self, detected: Entries, shown: Entries, before: int) -> tuple[Entries, Entries]:
+        """Let the windows end before that pane, past the recorder; returns the rest."""
         if self.recorder is not None:
-            for pane in np.union1d(detected.pane, shown.pane).tolist():
+            panes = np.union1d(detected.pane, shown.pane)
+            for pane in panes[panes < before].tolist():
                 detected = self._show(self.detected, detected, pane + 1)
                 shown = self._show(self.shown, shown, pane + 1)
                 self.recorder.record(self, pane)
-        self._show(self.detected, detected, self.closed)
-        self._show(self.shown, shown, self.closed)
-        return alarms
+        detected = self._show(self.detected, detected, before)
+        return detected, self._show(self.shown, shown, before)
 
     def _show(self, windows: dict[int, Window], entries: Entries, before: int) -> Entries:
         """Add the panes below `before` to the windows; returns the rest."""

@@ -35,6 +35,11 @@ class PartitionClock:
         """Event time up to which everything is here, milliseconds."""
         return max(self.newest - self.lateness, self.floor)
 
+    @property
+    def open_from(self) -> int:
+        """Start of the oldest open pane: no row is put before it, however late it is."""
+        return self.watermark // self.pane * self.pane
+
     def assign(self, times: Ints) -> tuple[Ints, NDArray[np.bool_]]:
         """Times (n,) by which rows are put into panes, and which rows are late.
 

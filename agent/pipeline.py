@@ -29,12 +29,13 @@ class Pipeline:
     def __init__(
         self, config: Config, only: str | None = None, recorder: Recorder | None = None
     ) -> None:
-        self.config, self._recorder = config, recorder
+        self.config = config
         self.models: dict[str, Model | Learner] = {}
         watched = {n: m for n, m in config.models.items() if only is None or n == only}
         for name, model in watched.items():
             if model.profile is None:
-                self.models[name] = Learner(name, model, config)
+                self.models[name] = learner = Learner(name, model, config)
+                learner.recorder = recorder
             else:
                 made = Model(name, model, config, *load(model.profile))
                 made.recorder = recorder
@@ -81,7 +82,6 @@ class Pipeline:
         """The model; one that has finished learning takes its learner's place."""
         model = self.models[name]
         if isinstance(model, Learner) and model.learned is not None:
-            model.learned.recorder = self._recorder
             model = self.models[name] = model.learned
         return model
 

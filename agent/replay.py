@@ -51,6 +51,7 @@ def replay(
         pipeline.ended(at for at, behind in source.lag().items() if behind == 0)
         for alarm in pipeline.close():
             on_alarm(alarm)
+    pipeline.ended(source.assignment())
     for alarm in pipeline.finish():
         on_alarm(alarm)
     return pipeline

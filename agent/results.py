@@ -27,7 +27,9 @@ def results(pipeline: Pipeline) -> dict[str, Any]:
 def result(model: Model) -> dict[str, Any]:
     """One model's result; INTERFACE of `tocsin replay --json`."""
     performance: dict[str, dict[str, float]] = {}
-    for version, segment, metrics in displays.performance(model, model.shown_total):
+    groups = displays.performance(model, model.shown_total)
+    # Versions by name: they are numbered in the order in which they happened to be read.
+    for version, segment, metrics in sorted(groups, key=lambda g: (g[0] != "all", g[0])):
         name = segment if version == "all" else f"version={version}"
         performance[name] = {k: _rounded(v) for k, v in metrics.items()}
     return {

@@ -79,7 +79,8 @@ class Window:
     def bucket_numbers(self) -> range:
         """Numbers of the buckets that lie in the window, oldest first."""
         newest = max(self.buckets, default=self.oldest - 1)
-        return range(max(self.oldest, newest - BUCKETS), newest + 1) if self.buckets else range(0)
+        first = max(self.oldest, newest - self.span // self.width)
+        return range(first, newest + 1) if self.buckets else range(0)
 
     def bucket_sum(self, number: int, start: int, stop: int) -> int:
         """Sum of the cells [start, stop) of one bucket."""

@@ -7,6 +7,7 @@ times give the same records.
 import time as wall
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
+from typing import Any
 
 import msgspec
 import numpy as np
@@ -84,15 +85,16 @@ class CreditTraffic:
         return predictions, [_feedback(*d) for d in due]
 
     def _predictions(self, n: int) -> list[Record]:
-        rng, number = self._rng, np.arange(self._made, self._made + n)
+        rng, first = self._rng, self._made
         self._made += n
+        number = np.arange(first, first + n)
         times = (self._start + number * self._gap).astype(np.int64)
         since = times - self._start
         drifted = since >= self._script.drift if self._script.drift is not None else since < 0
         decayed = since >= self._script.decay if self._script.decay is not None else since < 0
         z = rng.normal(size=(n, 4))
         z[:, 0] += self._script.shift * drifted
-        columns = {
+        columns: dict[str, NDArray[np.floating[Any]]] = {
             "income": np.round(np.exp(10.4 + 0.4 * z[:, 0]), -1),
             "debt_ratio": np.round(1 / (1 + np.exp(-(z[:, 1] - 0.8))), 3),
             "age": np.clip(np.round(42 + 12 * z[:, 2]), 18, 90),
@@ -100,8 +102,8 @@ class CreditTraffic:
             "years_employed": np.round(rng.exponential(6, n), 1),
             "open_accounts": rng.poisson(3, n).astype(float),
         }
-        region: NDArray[np.str_] = rng.choice(REGIONS, size=n, p=[0.4, 0.3, 0.2, 0.1])
-        channel: NDArray[np.str_] = rng.choice(CHANNELS, size=n, p=[0.6, 0.3, 0.1])
+        region = rng.choice(REGIONS, size=n, p=[0.4, 0.3, 0.2, 0.1])
+        channel = rng.choice(CHANNELS, size=n, p=[0.6, 0.3, 0.1])
         logit = 1.2 * z[:, 0] - 1.1 * z[:, 1] + 0.3 * z[:, 2] - 0.5 * z[:, 3] + 1.5
         score = np.round(1 / (1 + np.exp(-1.6 * logit)), 3)
         repaid = rng.random(n) < score
@@ -112,7 +114,7 @@ class CreditTraffic:
         latency = np.round(rng.gamma(4, 3, n), 1)
         records = []
         for i in range(n):
-            key = f"loan-{number[i]}"
+            key = f"loan-{first + i}"
             features: dict[str, object] = {name: float(c[i]) for name, c in columns.items()}
             if missing[i]:
                 features["years_employed"] = None

@@ -213,6 +213,19 @@ def test_a_topic_created_later_is_read_and_never_created_by_reading(
         assert source.problem == ""
 
 
+@pytest.mark.parametrize("attempt", range(3))
+def test_a_join_outlasts_the_polls_that_it_began_in(
+    settings: KafkaSettings, fresh: Fresh, attempt: int
+) -> None:
+    topic = fresh("topic")
+    ensure_topic(settings, topic)
+    send(settings, topic, numbers(0, 1))
+    with closing(KafkaSource(settings, [topic])) as source:
+        deadline = time.monotonic() + 20
+        while not source.poll(0.002):
+            assert time.monotonic() < deadline
+
+
 def test_topics_are_checked(settings: KafkaSettings, fresh: Fresh) -> None:
     two, three, absent = fresh("two"), fresh("three"), fresh("absent")
     assert ensure_topic(settings, two, partitions=2)

@@ -1,0 +1,113 @@
+"""The agent as a user runs it: a process with a configuration, watched over HTTP."""
+
+import json
+import subprocess
+import sys
+import time
+import urllib.request
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from typing import Any
+
+import yaml
+
+from tests.rig.process import Process, free_port
+
+
+def tocsin(*arguments: str, cwd: Path, timeout: float = 120) -> subprocess.CompletedProcess[str]:
+    """Run the command to its end."""
+    return subprocess.run(
+        [sys.executable, "-m", "agent.cli", *arguments],
+        cwd=cwd,
+        capture_output=True,
+        text=True,
+        timeout=timeout,
+        env=environment(),
+    )
+
+
+def environment() -> dict[str, str]:
+    """Of a process that finds this checkout."""
+    import os
+
+    from tests.rig.requirements import REPOSITORY
+
+    return {**os.environ, "PYTHONPATH": str(REPOSITORY), "COLUMNS": "200"}
+
+
+class Agent:
+    """`tocsin run` in a folder, with this configuration (its HTTP port is added)."""
+
+    def __init__(self, folder: Path, config: dict[str, Any]) -> None:
+        self.port = free_port()
+        self.target = f"127.0.0.1:{self.port}"
+        self._folder = folder
+        config = {**config, "http": {"host": "127.0.0.1", "port": self.port}}
+        (folder / "tocsin.yaml").write_text(yaml.safe_dump(config, sort_keys=False))
+        self._process: Process | None = None
+
+    def start(self) -> "Agent":
+        """Return once it is live."""
+        environ = [f"{k}={v}" for k, v in environment().items() if k == "PYTHONPATH"]
+        command = ["env", *environ, sys.executable, "-m", "agent.cli", "run"]
+        self._process = Process(command, self._folder / "agent.log")
+        self._process.wait_until(lambda: self.get("/healthz") is not None, timeout=30)
+        return self
+
+    @property
+    def process(self) -> Process:
+        assert self._process is not None
+        return self._process
+
+    @property
+    def log(self) -> str:
+        return (self._folder / "agent.log").read_text(errors="replace")
+
+    def get(self, path: str) -> str | None:
+        """The body of an answer; None where there is none, or not 200."""
+        try:
+            with urllib.request.urlopen(f"http://{self.target}{path}", timeout=10) as answer:
+                body: str = answer.read().decode()
+                return body
+        except OSError:
+            return None
+
+    def model(self, name: str) -> dict[str, Any]:
+        """The model's part of /api/v1/status."""
+        body = self.get("/api/v1/status")
+        assert body is not None, f"no status:\n{self.log[-2000:]}"
+        models = json.loads(body)["models"]
+        found: dict[str, Any] = (
+            models[name]
+            if isinstance(models, dict)
+            else next(m for m in models if m["model"] == name)
+        )
+        return found
+
+    def wait(self, name: str, done: Callable[[dict[str, Any]], bool], timeout: float) -> Any:
+        """The model's status once it is `done`."""
+        deadline = time.monotonic() + timeout
+        while not done(status := self.model(name)):
+            assert time.monotonic() < deadline, f"not done in {timeout} s: {status}\n{self.log}"
+            time.sleep(0.2)
+        return status
+
+    def stop(self) -> int:
+        """SIGTERM; the exit code."""
+        self.process.stop()
+        return self.process.wait()
+
+
+def produce(
+    bootstrap: str, topic: str, values: Sequence[bytes], keys: Sequence[str], partitions: int = 1
+) -> None:
+    """Create a topic and fill it, in order within each key."""
+    from agent.intake.kafka import KafkaSettings, KafkaSink, ensure_topic
+
+    settings = KafkaSettings(bootstrap)
+    ensure_topic(settings, topic, partitions=partitions, replication=1)
+    sink = KafkaSink(settings, buffer_bytes=256 * 2**20, max_block=30.0, max_record_bytes=32 * 2**20)
+    for key, value in zip(keys, values, strict=True):
+        assert sink.send(topic, key.encode(), value)
+    assert sink.flush(60.0)
+    sink.close()
