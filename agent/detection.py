@@ -56,6 +56,8 @@ class Detection:
         Width of a pane and of a traffic tick (0: traffic is not watched), milliseconds.
     per_millisecond
         False alarms tolerated, by severity.
+    weights
+        Share of a detector, or of a target, in its budget beside the others; 1 where absent.
     """
 
     def __init__(
@@ -66,6 +68,7 @@ class Detection:
         pane: int,
         tick: int,
         per_millisecond: dict[Severity, float],
+        weights: Mapping[str, float] | None = None,
     ) -> None:
         self.detectors = detectors
         self._inputs, self._errors = inputs, errors
@@ -73,8 +76,16 @@ class Detection:
         self._of = {
             s: [i for i, d in enumerate(detectors) if d.stream.severity == s] for s in SEVERITIES
         }
+        share = [
+            (weights or {}).get(d.stream.detector, 1.0) * (weights or {}).get(d.stream.target, 1.0)
+            for d in detectors
+        ]
         self.budgets = {
-            s: Budget([detectors[i].stream for i in self._of[s]], per_millisecond[s])
+            s: Budget(
+                [detectors[i].stream for i in self._of[s]],
+                per_millisecond[s],
+                np.array([share[i] for i in self._of[s]]),
+            )
             for s in SEVERITIES
         }
 

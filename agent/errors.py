@@ -1,4 +1,4 @@
-"""Errors that reach a person. Each is one line that says where the trouble is and how to mend it."""
+"""Errors that reach a person: one line each, where the trouble is and how to mend it."""
 
 from enum import IntEnum
 

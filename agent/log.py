@@ -43,6 +43,9 @@ def configure(verbose: bool = False, stream: TextIO | None = None) -> None:
     root.setLevel(logging.INFO if verbose else logging.WARNING)
     for name in OWN:
         logging.getLogger(name).setLevel(logging.DEBUG if verbose else logging.INFO)
+    # kafka-python writes an error at every retry; what keeps records from coming is told once, by
+    # readiness and the status page.
+    logging.getLogger("kafka").setLevel(logging.INFO if verbose else logging.CRITICAL)
     structlog.configure(
         processors=[
             structlog.stdlib.filter_by_level,

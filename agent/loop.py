@@ -21,7 +21,8 @@ class LiveSource(Source, Protocol):
     """A source that may be unreachable for a while and says so."""
 
     @property
-    def problem(self) -> str: ...
+    def problem(self) -> str:
+        """What keeps records from coming, in one line; empty where nothing does."""
 
 
 class Loop:
@@ -54,9 +55,10 @@ class Loop:
         self.latest = snapshot(pipeline, {}, self._started, self._started, "starting")
 
     def run(self, stop: Callable[[], bool]) -> None:
-        """Until `stop` says so; then everything that was read is closed as far as it can be."""
+        """Until `stop` says so."""
         while not stop():
             self.turn()
+        self._events.pump()
 
     def turn(self) -> None:
         """One turn: what was polled is folded before its offsets are committed."""
@@ -71,6 +73,7 @@ class Loop:
             line = describe(alarm_result(alarm), alarm.model, alarm.cleared_at is not None)
             self._events.publish(alarm, self._clock())
             self._on_alarm(line)
+        self._events.pump()
         self._publish()
         if batches:
             self._source.commit(self._pipeline.offsets)
@@ -103,7 +106,8 @@ def describe(alarm: "dict[str, object]", model: str, cleared: bool) -> str:
         return f"cleared: {model}: {what}"
     effect = alarm["effect"]
     assert isinstance(effect, dict)
+    size = f"{effect['measure']} {effect['value']:.3g}"
     return (
-        f"{alarm['severity']}: {model}: {what} since {alarm['onset']}: {effect['measure']} {effect['value']:.3g} "
+        f"{alarm['severity']}: {model}: {what} since {alarm['onset']}: {size} "
         f"(reference {effect['reference']:.3g})"
     )

@@ -12,6 +12,7 @@ from numpy.typing import NDArray
 from agent.alarms import AlarmBook
 from agent.config import Config, ModelConfig
 from agent.detection import Detection, DetectionState, Happening
+from agent.errors import UsageError
 from agent.folding import fold_errors, fold_inputs, fold_performance, fold_versions
 from agent.groups import Groups
 from agent.intake.columns import Decoded
@@ -175,7 +176,14 @@ class Model:
         traffic = self.profile.traffic
         tick = -(-traffic.tick // self.pane) * self.pane if traffic is not None else 0
         errors = self.errors.size if self.errors is not None else 0
-        return Detection(detectors, self.cells.size, errors, self.pane, tick, rates)
+        weights = self.config.detectors.weights
+        names = {name for d in detectors for name in (d.stream.detector, d.stream.target)}
+        if unknown := sorted(set(weights) - names):
+            raise UsageError(
+                f"models.{self.name}.detectors.weights: no detector or target {unknown[0]!r}: "
+                f"there are {', '.join(sorted(names))}"
+            )
+        return Detection(detectors, self.cells.size, errors, self.pane, tick, rates, weights)
 
     def partition(self, number: int) -> Partition:
         """The partition of that number; a new one has seen nothing."""
@@ -349,6 +357,11 @@ def river_detectors(
 ) -> Iterator[Detector]:
     """Detectors of the river library that the configuration names."""
     for entry in config.river:
+        if (entry.detector, entry.on) != ("drift.ADWIN", "error"):
+            raise UsageError(
+                f"river: {entry.detector} on {entry.on} is not supported yet: "
+                "write detector: drift.ADWIN, on: error"
+            )
         from detectors.drift.river import SAMPLE, RiverAdwin
 
         pages = sum(d.stream.severity == "page" for d in others) + len(config.river)

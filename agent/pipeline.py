@@ -1,4 +1,4 @@
-"""All models of a configuration: batches are led to their models, panes closed, alarms collected."""
+"""All models: batches are led to them, panes closed, alarms collected."""
 
 from collections.abc import Iterable, Mapping
 

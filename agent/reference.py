@@ -40,7 +40,7 @@ def profile_of(
 
 
 def labelled(reference: Reference, outcomes: Reference) -> Reference:
-    """The reference with labels that came apart: `outcomes` has ids and labels, the last one counts."""
+    """The reference with labels that came apart; of several for one id the last one counts."""
     if reference.ids is None or outcomes.ids is None or outcomes.label is None:
         return reference
     known = dict(zip(outcomes.ids.tolist(), outcomes.label.tolist(), strict=True))
@@ -49,7 +49,7 @@ def labelled(reference: Reference, outcomes: Reference) -> Reference:
 
 
 def schema_of(reference: Reference, model: ModelConfig) -> Schema:
-    """What the columns mean: types and categories from the rows, the rest from the configuration."""
+    """What the columns mean: from the rows, and from what the configuration says of them."""
     numeric, categorical = [], []
     for feature in _watched(reference, model):
         settings = model.features.get(feature.name)

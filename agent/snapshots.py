@@ -27,6 +27,7 @@ BLIND = (
 )
 LAGGING = 300_000  # ms that the watermark may be behind the clock while records wait
 FEW_LABELS = 100  # predictions old enough for a label before their absence is called blindness
+LABELS_BY = 86_400_000  # ms of traffic after which a first label is missed, or the horizon
 FEW_REFERENCE = 1000  # reference rows below which little can be promised
 
 
@@ -45,6 +46,7 @@ def snapshot(
         ready_reason=not_ready,
         models={name: status(model, lag, now) for name, model in pipeline.models.items()},
         lag=dict(lag),
+        unrouted={key: n for key, n in pipeline.unrouted.items()},
         page_budget=str(pipeline.config.alerts.page),
         ticket_budget=str(pipeline.config.alerts.ticket),
     )
@@ -160,11 +162,17 @@ def _blind(
     latest = model.detected[max(model.detected)].total
     first = model.cells.columns[0]
     rows = int(latest[first.start : first.stop].sum())
-    rejected = sum(n for (t, _), n in model.counters.rejected.items() if t == topics[0])
+    rejected = sum(
+        n
+        for (t, why), n in model.counters.rejected.items()
+        if t == topics[0] and why != "duplicate"
+    )
     accepted = sum(model.counters.predictions.values())
+    patience = min(model.config.feedback.horizon, LABELS_BY)
+    seen_for = model.watermark - (model.first_time or model.watermark)
     holds = {
         "no_traffic": rows == 0 or any(a.kind == "silence" for a in model.alarms.standing.values()),
-        "no_feedback": labelled == 0 and known >= FEW_LABELS,
+        "no_feedback": labelled == 0 and known >= FEW_LABELS and seen_for >= patience,
         "lagging": waiting and model.watermark < now * 1000 - LAGGING,
         "too_few": model.profile.rows < FEW_REFERENCE,
         "undecodable": rejected > accepted,

@@ -10,21 +10,24 @@ of false alarms by time t is at most b t: in wall-clock time, for any dependence
 any sample size, with no correction for many tests left to do. It is the Shiryaev-Roberts procedure
 (Shiryaev, 1963; Roberts, 1966) with time as its currency, mixed over streams and alternatives.
 
-The stream that holds the largest share at an alarm is latched: it stands, and gathers nothing more,
-until the evidence for every one of its alternatives has run backwards by CLEAR nats (a CUSUM of the
-opposite sign) and for HOLD without a relapse. Then the alarm is cleared and the stream armed again,
-so that a change does not ring twice and a false alarm leaves no stream deaf.
+The stream that holds the largest share at an alarm is latched: it stands, and brings no further
+alarm, until its change is gone. Gone means that, over PATIENCE times the exposure in which the
+alarm gathered its evidence, and for HOLD at least, none of its alternatives gathered half of that
+evidence (LEAST at the least) again. Exposure is counted in the evidence that the least fitting
+alternative loses, so that nights without traffic do not count. Then the alarm is cleared and the
+stream armed again: a change does not ring twice, and a false alarm leaves no stream deaf.
 """
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, fields, replace
 
 import numpy as np
 from numpy.typing import NDArray
 
 from detectors.evidence import Stream
 
-CLEAR = 7.0  # nats of evidence against each alternative: odds of a thousand to one
+PATIENCE = 6.0  # times the exposure from onset to alarm that a change must be absent
+LEAST = 4.0  # nats of evidence that every alarm is taken to have had
 HOLD = 600_000  # ms that an alarm must have been without support before it clears
 LONGEST_CREDIT = 7 * 86_400_000  # ms of elapsed time that one step may credit
 LARGEST = 600.0  # nats in one step: keeps exp finite
@@ -36,11 +39,15 @@ class BudgetState:
 
     time: int  # end of the last pane, milliseconds; -1 before the first
     m: NDArray[np.float64]  # (c,) the M of the formula
-    cusum: NDArray[np.float64]  # (c,) max(0, cusum + log e): for onset and contributors
+    cusum: NDArray[np.float64]  # (c,) max(0, cusum + log e): evidence since a possible onset
     since: NDArray[np.int64]  # (c,) when that cusum last left 0, milliseconds
+    began: NDArray[np.float64]  # (c,) its stream's exposure then
+    exposure: NDArray[np.float64]  # (j,) nats that the least fitting alternatives have lost
     latched: NDArray[np.bool_]  # (j,) the stream has rung and still stands
-    back: NDArray[np.float64]  # (c,) evidence against a latched stream's alternatives, nats
-    relapse: NDArray[np.int64]  # (j,) when a latched stream last had support, milliseconds
+    level: NDArray[np.float64]  # (j,) evidence that rang, nats
+    needed: NDArray[np.float64]  # (j,) exposure for which a latched stream must be calm
+    calm: NDArray[np.float64]  # (j,) exposure at which it last was not
+    relapse: NDArray[np.int64]  # (j,) when it last was not, milliseconds
 
 
 @dataclass(frozen=True, slots=True)
@@ -97,14 +104,19 @@ class Budget:
 
     def start(self) -> BudgetState:
         """Nothing seen, everything armed."""
+        cells, streams = self.cells, len(self.streams)
         return BudgetState(
-            -1,
-            np.zeros(self.cells),
-            np.zeros(self.cells),
-            np.zeros(self.cells, dtype=np.int64),
-            np.zeros(len(self.streams), dtype=bool),
-            np.zeros(self.cells),
-            np.zeros(len(self.streams), dtype=np.int64),
+            time=-1,
+            m=np.zeros(cells),
+            cusum=np.zeros(cells),
+            since=np.zeros(cells, dtype=np.int64),
+            began=np.zeros(cells),
+            exposure=np.zeros(streams),
+            latched=np.zeros(streams, dtype=bool),
+            level=np.zeros(streams),
+            needed=np.zeros(streams),
+            calm=np.zeros(streams),
+            relapse=np.zeros(streams, dtype=np.int64),
         )
 
     def step(
@@ -122,69 +134,83 @@ class Budget:
         happened: list[Ring | Clear] = []
         if len(times) == 0 or not self.streams:
             return state, happened
-        m, cusum, since = state.m.copy(), state.cusum.copy(), state.since.copy()
-        latched, back, relapse = state.latched.copy(), state.back.copy(), state.relapse.copy()
+        now = replace(state, **{f.name: getattr(state, f.name).copy() for f in fields(state)[1:]})
         last = state.time
-        armed = ~latched[self._stream]
-        for time, pane in zip(times.tolist(), np.minimum(log_e, LARGEST), strict=True):
+        for time, pane in zip(times.tolist(), np.clip(log_e, -LARGEST, LARGEST), strict=True):
             start = last if last >= 0 else time
-            m += self._credit * min(time - start, LONGEST_CREDIT)
-            m *= np.exp(pane)
-            m *= armed
-            since[cusum <= 0.0] = start
-            np.maximum(cusum + pane, 0.0, out=cusum)
-            if latched.any():
-                back = np.clip(back - pane, 0.0, LARGEST)
-                for stream in np.flatnonzero(latched).tolist():
-                    support = back[self._cells(stream)].min()
-                    if support <= 0.0:
-                        relapse[stream] = time
-                    elif support >= CLEAR and time - relapse[stream] >= HOLD:
-                        latched[stream] = False
-                        cusum[self._cells(stream)] = 0.0
-                        happened.append(Clear(stream, time))
-                armed = ~latched[self._stream]
-            if m.sum() >= 1.0:
-                ring = self._ring(time, m, cusum, since)
-                latched[ring.stream] = True
-                back[self._cells(ring.stream)] = 0.0
-                relapse[ring.stream] = time
-                m[:] = 0.0
-                armed = ~latched[self._stream]
-                happened.append(ring)
+            np.add(now.m, self._credit * min(time - start, LONGEST_CREDIT), out=now.m)
+            np.multiply(now.m, np.exp(pane), out=now.m)
+            now.m[now.latched[self._stream]] = 0.0
+            self._gather(now, start, pane)
+            happened += self._clear(now, time)
+            if now.m.sum() >= 1.0:
+                happened.append(self._ring(now, time))
             last = time
-        return BudgetState(last, m, cusum, since, latched, back, relapse), happened
+        return replace(now, time=last), happened
+
+    def _gather(self, now: BudgetState, start: int, pane: NDArray[np.float64]) -> None:
+        """Add a pane that began at `start` to evidence and exposure."""
+        idle = now.cusum <= 0.0
+        now.since[idle] = start
+        now.began[idle] = now.exposure[self._stream[idle]]
+        np.maximum(now.cusum + pane, 0.0, out=now.cusum)
+        lost = -np.minimum.reduceat(pane, self._start[:-1])
+        np.add(now.exposure, np.maximum(lost, 0.0), out=now.exposure)
+
+    def _clear(self, now: BudgetState, time: int) -> list[Ring | Clear]:
+        """Arm latched streams whose change is gone; note for the others that it is not."""
+        cleared: list[Ring | Clear] = []
+        for stream in np.flatnonzero(now.latched).tolist():
+            cells = self._cells(stream)
+            if now.cusum[cells].max() >= now.level[stream] / 2:
+                now.calm[stream], now.relapse[stream] = now.exposure[stream], time
+                now.cusum[cells] = 0.0
+                continue
+            calm = now.exposure[stream] - now.calm[stream] >= now.needed[stream]
+            if calm and time - now.relapse[stream] >= HOLD:
+                now.latched[stream] = False
+                now.cusum[cells] = 0.0
+                cleared.append(Clear(stream, time))
+        return cleared
+
+    def _ring(self, now: BudgetState, time: int) -> Ring:
+        """Raise an alarm for the stream that holds most, latch it, and start over."""
+        stream = int(np.argmax(np.add.reduceat(now.m, self._start[:-1])))
+        cells = self._cells(stream)
+        cell = cells.start + int(np.argmax(now.m[cells]))
+        ring = Ring(stream, time, int(now.since[cell]), float(now.cusum[cell]))
+        now.latched[stream] = True
+        now.level[stream] = max(ring.evidence, LEAST)
+        # A change that every alternative fits costs no exposure, however long it lasts.
+        gathered = PATIENCE * (now.exposure[stream] - now.began[cell])
+        now.needed[stream] = max(gathered, now.level[stream])
+        now.calm[stream], now.relapse[stream] = now.exposure[stream], time
+        now.cusum[cells] = 0.0
+        now.m[:] = 0.0
+        return ring
 
     def share(self, state: BudgetState) -> NDArray[np.float64]:
         """Share (j,) of the way to an alarm, in [0, 1].
 
         The logarithm of each stream's M against the level where it would rest without evidence:
-        0 is that level after an hour, 1 the alarm. A latched stream is at 1.
+        0 is that level after an hour (half an alarm, where the budget is that generous), 1 the
+        alarm. A latched stream is at 1.
         """
         held = np.array([state.m[self._cells(j)].sum() for j in range(len(self.streams))])
-        rest = self.stream_weight * self.rate * 3_600_000
+        rest = np.minimum(self.stream_weight * self.rate * 3_600_000, 0.5)
         with np.errstate(divide="ignore", invalid="ignore"):
             share = 1.0 - np.log(held) / np.log(rest)
         return np.where(state.latched, 1.0, np.clip(np.nan_to_num(share, nan=0.0), 0.0, 1.0))
 
     def gathered(self, state: BudgetState) -> NDArray[np.float64]:
-        """Evidence (j,) that each stream has gathered since its onset, nats."""
+        """Evidence (j,) that each stream has gathered since its onset, nats.
+
+        Of a latched stream at least what it rang with.
+        """
         if not self.streams:
             return np.zeros(0)
-        return np.asarray(np.maximum.reduceat(state.cusum, self._start[:-1]))
+        gathered = np.maximum.reduceat(state.cusum, self._start[:-1])
+        return np.asarray(np.where(state.latched, np.maximum(gathered, state.level), gathered))
 
     def _cells(self, stream: int) -> slice:
         return slice(int(self._start[stream]), int(self._start[stream + 1]))
-
-    def _ring(
-        self,
-        time: int,
-        m: NDArray[np.float64],
-        cusum: NDArray[np.float64],
-        since: NDArray[np.int64],
-    ) -> Ring:
-        held = np.add.reduceat(m, self._start[:-1])
-        stream = int(np.argmax(held))
-        cells = self._cells(stream)
-        cell = cells.start + int(np.argmax(m[cells]))
-        return Ring(stream, time, int(since[cell]), float(cusum[cell]))

@@ -15,6 +15,7 @@ from typing import Any
 import numpy as np
 
 MAGIC = b"TOCSIN1\n"
+ARRAYS = "biuf"  # kinds of arrays that can be part of a state: truth values and numbers
 
 
 class StateError(ValueError):
@@ -36,8 +37,10 @@ def parameter_hash(*parameters: object) -> str:
 
 
 class Codec:
-    """Encodes nested states made of None, numbers, text, bytes, arrays, tuples, lists, dicts and
-    the given dataclasses.
+    """Encodes nested states.
+
+    They are made of None, numbers, text, bytes, arrays, tuples, lists, dicts and the given
+    dataclasses.
 
     Parameters
     ----------
@@ -82,10 +85,10 @@ class Codec:
         if isinstance(value, bytes):
             blobs.append(value)
             return {"bytes": len(blobs) - 1}
-        if isinstance(value, np.ndarray):
+        if isinstance(value, np.ndarray) and value.dtype.kind in ARRAYS:
             blobs.append(np.ascontiguousarray(value).tobytes())
             return {"array": len(blobs) - 1, "dtype": value.dtype.str, "shape": value.shape}
-        if isinstance(value, tuple | list):
+        if type(value) in (tuple, list):
             return {type(value).__name__: [self._plain(v, blobs) for v in value]}
         if isinstance(value, dict):
             pairs = [[self._plain(k, blobs), self._plain(v, blobs)] for k, v in value.items()]

@@ -7,6 +7,7 @@ a test can throw anything at them.
 
 from collections.abc import Callable, Sequence
 from dataclasses import fields
+from itertools import pairwise
 from typing import Any
 
 import numpy as np
@@ -21,7 +22,7 @@ from detectors.sketch import Counts, Sketch, fold, merge, zero
 def slices(n: int, cuts: Sequence[int]) -> list[slice]:
     """Consecutive slices that cover n rows, cut at the given places."""
     edges = [0, *sorted(min(max(c, 0), n) for c in cuts), n]
-    return [slice(a, b) for a, b in zip(edges, edges[1:], strict=False)]
+    return [slice(a, b) for a, b in pairwise(edges)]
 
 
 def frozen(rows: Columns) -> Columns:

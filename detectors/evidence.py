@@ -64,7 +64,8 @@ class Detector(Protocol):
     """
 
     @property
-    def stream(self) -> Stream: ...
+    def stream(self) -> Stream:
+        """The question it asks."""
 
     def start(self) -> Any:
         """Memory before the first pane."""

@@ -77,7 +77,7 @@ def rate_limit(events: float, trials: float, upper: bool = True) -> float:
     """Wilson's 99% limit for a rate seen `events` times in `trials` (Wilson, 1927)."""
     z = CONFIDENCE
     centre = events + z * z / 2
-    spread = z * np.sqrt(events * (trials - events) / trials + z * z / 4) if trials else z
+    spread = z * np.sqrt(events * (trials - events) / max(trials, 1) + z * z / 4)
     limit = (centre + (spread if upper else -spread)) / (trials + z * z)
     return float(np.clip(limit, 0.0, 1.0))
 

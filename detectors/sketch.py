@@ -35,9 +35,11 @@ class Sketch(Protocol[Rows]):
     """
 
     @property
-    def size(self) -> int: ...
+    def size(self) -> int:
+        """Number of cells of a state."""
 
-    def contributions(self, rows: Rows) -> Contributions: ...
+    def contributions(self, rows: Rows) -> Contributions:
+        """What each row adds to which cell."""
 
 
 def zero(sketch: Sketch[Rows]) -> Counts:

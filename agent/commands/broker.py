@@ -1,5 +1,6 @@
 """The demo's embedded broker: noida-db, a small program that speaks Kafka's protocol."""
 
+import contextlib
 import importlib.util
 import os
 import signal
@@ -52,14 +53,11 @@ class Broker:
     def stop(self) -> None:
         """End it and all its children. Safe to call twice."""
         for number in (signal.SIGTERM, signal.SIGKILL):
-            try:
+            # The group outlives the wrapper, which ends before its child.
+            with contextlib.suppress(ProcessLookupError):
                 os.killpg(self._process.pid, number)
-            except ProcessLookupError:
-                pass
-            try:
+            with contextlib.suppress(subprocess.TimeoutExpired):
                 self._process.wait(STOP_SECONDS)
-            except subprocess.TimeoutExpired:
-                continue
 
 
 def _free_port() -> int:

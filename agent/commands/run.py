@@ -5,7 +5,7 @@ import time
 import structlog
 
 from agent.config import Config
-from agent.intake.kafka import KafkaSettings, KafkaSink, KafkaSource
+from agent.intake.kafka import KafkaSettings, KafkaSink, KafkaSource, ensure_topic
 from agent.loop import Loop
 from agent.pipeline import Pipeline
 from agent.publish.events import Events
@@ -28,7 +28,9 @@ def run_agent(config: Config) -> None:
     settings = kafka_settings(config)
     source = KafkaSource(settings, pipeline.topics)
     sink = KafkaSink(settings)
-    loop = Loop(source, pipeline, Events(config.kafka.events_topic, sink), time.time)
+    topic = config.kafka.events_topic
+    events = Events(topic, sink, lambda: ensure_topic(settings, topic, timeout=2.0))
+    loop = Loop(source, pipeline, events, time.time)
     server = HttpServer(config.http.host, config.http.port, loop.snapshot)
     server.start()
     log.info("listening", port=server.port, models=list(config.models), config=config.hash)

@@ -26,8 +26,8 @@ MISSING_SHARE = 0.02
 class Script:
     """When the world changes, in milliseconds after the start; None: never.
 
-    `drift`: incomes rise by `shift` standard deviations (an inflation, say). `decay`: a share of the outcomes turns out
-    the other way than the model was made for.
+    `drift`: incomes rise by `shift` standard deviations (an inflation, say). `decay`: a share of
+    the outcomes turns out the other way than the model was made for.
     """
 
     drift: int | None = None

@@ -1,13 +1,18 @@
 """Alarm events: one CloudEvents record each, on the events topic and in the log."""
 
+from collections import deque
+from collections.abc import Callable
 from datetime import UTC, datetime
 from typing import Any, Protocol
 
 import msgspec
 import structlog
 
+from agent.errors import TocsinError
 from agent.publish.snapshot import Alarm
 from agent.results import alarm_result, moment
+
+WAITING = 10_000  # events kept while they cannot be sent; beyond it the oldest are dropped
 
 
 class EventSink(Protocol):
@@ -16,11 +21,15 @@ class EventSink(Protocol):
     def publish(self, alarm: Alarm, now: float) -> None:
         """Tell of an alarm; `now` in seconds since the epoch. Never raises, never blocks long."""
 
+    def pump(self) -> None:
+        """Send what is still waiting, as far as that is possible now."""
 
-class Topic(Protocol):
-    """Sends a record to a topic."""
 
-    def send(self, topic: str, key: bytes | None, value: bytes) -> object: ...
+class Outlet(Protocol):
+    """Sends a record to a topic; False where it could not be taken now."""
+
+    def send(self, topic: str, key: bytes | None, value: bytes) -> bool:
+        """Whether the record was taken."""
 
 
 def cloud_event(alarm: Alarm, now: float) -> dict[str, Any]:
@@ -51,10 +60,30 @@ def cloud_event(alarm: Alarm, now: float) -> dict[str, Any]:
 
 
 class Events:
-    """Writes events to the log (unless told not to) and, where there is a topic, to Kafka."""
+    """Writes events to the log (unless told not to) and, where there is a topic, to Kafka.
 
-    def __init__(self, topic: str = "", sink: Topic | None = None, logged: bool = True) -> None:
-        self._topic, self._sink, self._logged = topic, sink, logged
+    An event that cannot be sent waits, so that none is lost while a broker is away; `dropped`
+    counts those that had to give way to newer ones.
+
+    Parameters
+    ----------
+    topic, outlet
+        Where to send; without an outlet events are only logged.
+    prepare
+        Makes sure, before the first event is sent, that the topic exists; raises TocsinError.
+    """
+
+    def __init__(
+        self,
+        topic: str = "",
+        outlet: Outlet | None = None,
+        prepare: Callable[[], object] = lambda: None,
+        logged: bool = True,
+    ) -> None:
+        self._topic, self._outlet, self._prepare, self._logged = topic, outlet, prepare, logged
+        self._prepared = False
+        self._waiting: deque[tuple[bytes, bytes]] = deque()
+        self.dropped = 0
         self._log = structlog.get_logger("agent.alarm")
 
     def publish(self, alarm: Alarm, now: float) -> None:
@@ -62,5 +91,25 @@ class Events:
         event = cloud_event(alarm, now)
         if self._logged:
             self._log.warning(event["type"], **{**event["data"], "id": event["id"]})
-        if self._sink is not None:
-            self._sink.send(self._topic, alarm.model.encode(), msgspec.json.encode(event))
+        if self._outlet is not None:
+            if len(self._waiting) >= WAITING:
+                self._waiting.popleft()
+                self.dropped += 1
+            self._waiting.append((alarm.model.encode(), msgspec.json.encode(event)))
+
+    def pump(self) -> None:
+        """Send what waits, in order, until something cannot be sent."""
+        if self._outlet is None or not self._waiting or not self._ready():
+            return
+        while self._waiting and self._outlet.send(self._topic, *self._waiting[0]):
+            self._waiting.popleft()
+
+    def _ready(self) -> bool:
+        if not self._prepared:
+            try:
+                self._prepare()
+            except TocsinError as error:
+                self._log.warning("events wait", problem=str(error), waiting=len(self._waiting))
+                return False
+            self._prepared = True
+        return True

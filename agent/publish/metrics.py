@@ -56,6 +56,13 @@ def _keyed(pick: Callable[[ModelStatus], Mapping[Labels, float | Histogram]]) ->
     return read
 
 
+def _rejected(snapshot: Snapshot, now: float) -> Series:
+    """Rejections of each model; the model is empty where a record of a shared topic names none."""
+    yield from _keyed(lambda status: status.rejected)(snapshot, now)
+    for key, value in snapshot.unrouted.items():
+        yield ("", *key), value
+
+
 def _single(pick: Callable[[ModelStatus], float | Histogram | None]) -> Read:
     """One series a model, none where there is nothing to say."""
 
@@ -126,7 +133,7 @@ METRICS: tuple[Metric, ...] = (
         "records",
         ("model", "topic", "reason"),
         "Records that could not be used.",
-        _keyed(lambda status: status.rejected),
+        _rejected,
     ),
     Metric(
         "tocsin_late_total",

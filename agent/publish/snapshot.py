@@ -70,7 +70,7 @@ class Rejected:
 
 @dataclass(frozen=True, slots=True)
 class ModelStatus:
-    """One model's numbers. Keys of the mappings are label values in the order of the metric's labels."""
+    """One model's numbers. Keys are label values in the order of the metric's labels."""
 
     model: str
     task: str
@@ -120,5 +120,6 @@ class Snapshot:
     ready_reason: str  # why not ready; empty where it is
     models: Mapping[str, ModelStatus] = field(default_factory=dict)
     lag: Mapping[TopicPartition, int] = field(default_factory=dict)
+    unrouted: Mapping[tuple[str, ...], float] = field(default_factory=dict)  # topic, reason
     page_budget: str = ""
     ticket_budget: str = ""

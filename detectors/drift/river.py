@@ -29,10 +29,10 @@ class RiverAdwin:
     """river's ADWIN on the errors of each pane (Bifet and Gavalda, 2007).
 
     Of a pane's outcomes at most SAMPLE, evenly spread over its error cells, are handed to ADWIN: 0
-    or 1 for a classifier, the rank of the error's bin for a regression. ADWIN promises that a window
-    in which nothing changed is cut at a step with probability at most delta. A pane of n steps that
-    cuts is therefore worth 1 / (n delta), one that does not nothing: an e-value of mean at most 1 if
-    ADWIN's promise holds, hence `calibrated`.
+    or 1 for a classifier, the rank of the error's bin for a regression. ADWIN promises that a
+    window in which nothing changed is cut at a step with probability at most delta. A pane of n
+    steps that cuts is therefore worth 1 / (n delta), one that does not nothing: an e-value of mean
+    at most 1 if ADWIN's promise holds, hence `calibrated`.
 
     Parameters
     ----------

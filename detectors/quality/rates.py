@@ -18,18 +18,19 @@ class RateRise(RatioDetector):
     """Base: does something happen to this column's values more often than in the reference?
 
     A one-sided Bernoulli likelihood ratio. Its null is the 99% Wilson limit of the reference rate
-    or, where larger, that rate and the stated immaterial rise.
+    or, where larger, that rate and the stated immaterial rise, or what is tolerated anyway.
     """
 
     kind: Kind
     detector: str
     severity: Severity = "ticket"
     immaterial: float = 0.005  # absolute rise that does not count
+    tolerated: float = 0.0  # rate up to which it does not count, whatever the reference
     events: tuple[str, ...]
 
     def __init__(self, column: Column, happened: int, rows: int) -> None:
         rate = happened / rows
-        null = max(rate_limit(happened, rows), rate + self.immaterial)
+        null = max(rate_limit(happened, rows), rate + self.immaterial, self.tolerated)
         q = self.alternatives(rate)
         q = q[(q > null * 1.2) & (q < 1)]
         evidence = rate_table(null, q) if len(q) else np.zeros((2, 1), dtype=np.int64)
@@ -100,7 +101,7 @@ class BrokenSchema(RateRise):
 
     detector, kind, events = "broken_schema", "schema", ("missing", "invalid")
     severity: Severity = "page"
-    immaterial = 0.1
+    immaterial, tolerated = 0.1, 0.3
 
     def alternatives(self, rate: float) -> NDArray[np.float64]:
         """Half of the values, or nearly all."""

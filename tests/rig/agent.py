@@ -106,7 +106,8 @@ def produce(
 
     settings = KafkaSettings(bootstrap)
     ensure_topic(settings, topic, partitions=partitions, replication=1)
-    sink = KafkaSink(settings, buffer_bytes=256 * 2**20, max_block=30.0, max_record_bytes=32 * 2**20)
+    large = 32 * 2**20
+    sink = KafkaSink(settings, buffer_bytes=8 * large, max_block=30.0, max_record_bytes=large)
     for key, value in zip(keys, values, strict=True):
         assert sink.send(topic, key.encode(), value)
     assert sink.flush(60.0)

@@ -17,7 +17,7 @@ _OF_THE_SCRAPE = {"job", "instance", "le"}
 
 
 def unknown_names(expression: str, recorded: Iterable[str] = ()) -> set[str]:
-    """Metrics, and labels as `metric{label}`, of an expression that neither the agent nor a rule has."""
+    """Metrics, and labels as `metric{label}`, that neither the agent nor a rule has."""
     metrics = {m.name: set(m.labels) for m in METRICS}
     for metric in METRICS:
         if metric.type == "histogram":

@@ -8,7 +8,7 @@ from scipy.stats import poisson
 
 from detectors import ratio
 from detectors.bins import bin_codes, reference_bins
-from detectors.budget import CLEAR, HOLD, LONGEST_CREDIT, Budget, BudgetState, Clear, Ring
+from detectors.budget import HOLD, LONGEST_CREDIT, PATIENCE, Budget, BudgetState, Clear, Ring
 from detectors.cells import NUMERIC_EXTRA, Column
 from detectors.codec import Codec
 from detectors.drift import numeric
@@ -79,13 +79,25 @@ def test_the_longest_silence_is_credited_for_a_week():
     assert state.m.sum() == pytest.approx(0.1)
 
 
-def test_a_persistent_change_rings_once():
-    budget = Budget(streams(2, 2), 1e-9)
-    made = evidence(20_000, 4, c0=2.0, c1=-1.0)
-    state, happened = budget.step(budget.start(), ends(20_000), made)
+@pytest.mark.parametrize("pane", [PANE, 6 * HOLD])
+@pytest.mark.parametrize("weaker", [2.0, 0.1, -0.1, -3.0])
+def test_a_persistent_change_rings_once(pane, weaker):
+    """However well the other alternatives fit it, and however seldom it is looked at."""
+    budget = Budget(streams(2, 2), 1e-5 / pane)
+    made = evidence(3_000, 4, c0=2.0, c1=weaker)
+    state, happened = budget.step(budget.start(), (1 + np.arange(3_000)) * pane, made)
     assert [type(h) for h in happened] == [Ring]
     assert happened[0].stream == 0
     assert state.latched.tolist() == [True, False]
+
+
+def test_a_noisy_persistent_change_rings_once():
+    random = np.random.default_rng(2)
+    budget = Budget(streams(3), 1e-9)
+    # A normal mean of 0.6 against alternatives of 0.3, 0.6 and -0.6.
+    x, q = random.normal(0.6, 1, (20_000, 1)), np.array([[0.3, 0.6, -0.6]])
+    _, happened = budget.step(budget.start(), ends(20_000), q * x - q**2 / 2)
+    assert [type(h) for h in happened] == [Ring]
 
 
 def test_onset_and_evidence_are_of_the_change():
@@ -103,40 +115,51 @@ def change(before, during, after, cells=2):
     return evidence(len(sign), cells, c0=sign, c1=sign / 2)
 
 
-def test_an_alarm_clears_when_all_alternatives_are_refuted_for_long_enough():
+def test_an_alarm_clears_once_its_change_is_gone_for_the_hold():
     budget = Budget(streams(2), 1e-9)
-    during, after = 20, 200
-    _, happened = budget.step(budget.start(), ends(220), change(0, during, after))
+    _, happened = budget.step(budget.start(), ends(220), change(0, 20, 200))
     ring, clear = happened
     assert isinstance(ring, Ring) and isinstance(clear, Clear)
-    # The weaker alternative loses a quarter of a nat a pane, and it takes the hold anyway.
-    refuted = (during + CLEAR / 0.25) * PANE
-    assert clear.time >= max(refuted, during * PANE + HOLD)
-    assert clear.time <= max(refuted, during * PANE + HOLD) + 2 * PANE
+    assert 10 * PANE <= clear.time - HOLD <= 25 * PANE
 
 
-@pytest.mark.parametrize("against", [CLEAR - 0.01, CLEAR + 0.01])
-def test_an_alarm_needs_that_much_evidence_against_it(against):
+def test_an_alarm_that_took_long_to_gather_takes_longer_to_clear():
     budget = Budget(streams(2), 1e-9)
-    made = np.concatenate([change(0, 20, 0), evidence(1, 2, c0=-50, c1=-against), np.zeros((99, 2))])
-    _, happened = budget.step(budget.start(), ends(120), made)
-    assert isinstance(happened[-1], Clear) == (against >= CLEAR)
+    gathering = evidence(100, 2, c0=0.2, c1=-2.0)
+    after = evidence(2_000, 2, c0=-0.2, c1=-2.0)
+    _, happened = budget.step(budget.start(), ends(2_100), np.concatenate([gathering, after]))
+    ring, clear = happened
+    took = ring.time - ring.onset
+    assert took > HOLD / 2
+    assert PATIENCE * took <= clear.time - ring.time <= PATIENCE * took + 100 * PANE
 
 
-def test_one_alternative_with_support_keeps_an_alarm_standing():
+def test_time_without_data_clears_nothing():
     budget = Budget(streams(2), 1e-9)
-    made = np.concatenate([change(0, 20, 0), evidence(500, 2, c0=-1.0, c1=0.1)])
-    state, happened = budget.step(budget.start(), ends(520), made)
+    made = np.concatenate([change(0, 20, 0), np.zeros((5_000, 2))])
+    state, happened = budget.step(budget.start(), ends(5_020), made)
     assert len(happened) == 1 and state.latched[0]
 
 
-def test_a_relapse_starts_the_hold_anew():
+@pytest.mark.parametrize(("again", "relapses"), [(0.4, False), (0.7, True)])
+def test_half_of_the_evidence_again_starts_the_hold_anew(again, relapses):
     budget = Budget(streams(1), 1e-9)
-    relapse = evidence(180, 1, c0=np.where(np.arange(180) == 50, 100.0, -1.0))
-    made = np.concatenate([evidence(20, 1, c0=2.0), relapse])
-    _, happened = budget.step(budget.start(), ends(200), made)
-    relapsed = (20 + 50 + 1) * PANE
-    assert relapsed + HOLD <= happened[1].time <= relapsed + HOLD + PANE
+    gathered = 14.0  # by which 1e-5 a pane becomes more than 1
+    peak = evidence(180, 1, c0=np.where(np.arange(180) == 50, again * gathered, -1.0))
+    made = np.concatenate([evidence(1, 1), evidence(7, 1, c0=2.0), peak])
+    _, happened = budget.step(budget.start(), ends(188), made)
+    since = happened[0].time if not relapses else (8 + 50 + 1) * PANE
+    assert since + HOLD <= happened[1].time <= since + HOLD + 2 * PANE
+
+
+def test_an_alarm_without_evidence_passes_too():
+    """Time alone raises one now and then: that is the budget. The stream must not stay deaf."""
+    budget = Budget(streams(2), 1 / (100 * PANE))
+    quiet, null = np.zeros((102, 2)), np.full((300, 2), -0.3)
+    made = np.concatenate([quiet, null, np.full((20, 2), 2.0)])
+    _, happened = budget.step(budget.start(), ends(len(made)), made)
+    assert [type(h) for h in happened] == [Ring, Clear, Ring]
+    assert happened[2].time > (102 + 300) * PANE
 
 
 def test_an_alarm_that_passed_leaves_the_stream_able_to_ring_again():
@@ -159,10 +182,10 @@ def test_other_streams_ring_while_one_stands():
 
 def test_impossible_evidence_is_survived():
     budget = Budget(streams(1, 1), 1e-9)
-    made = np.array([[-np.inf, 1e6], [np.inf, -np.inf], [0.0, 0.0]])
-    state, happened = budget.step(budget.start(), ends(3), made)
+    made = np.array([[0.0, 0.0], [-np.inf, 1e6], [np.inf, -np.inf], [0.0, 0.0]])
+    state, happened = budget.step(budget.start(), ends(4), made)
     assert [h.stream for h in happened] == [1, 0]
-    assert all(np.isfinite(getattr(state, n)).all() for n in ("m", "cusum", "back"))
+    assert all(np.isfinite(getattr(state, n)).all() for n in ("m", "cusum", "exposure"))
 
 
 def test_a_budget_of_nothing_is_silent():
@@ -213,8 +236,8 @@ def test_the_share_of_an_alarm_rises_with_evidence_from_0_to_1(per_pane):
 
 # The promise, on real detectors: binned drift of features in control.
 
-FEATURES, REFERENCE, EVENTS = 30, 5_000, 100
-PANES, PER_ALARM = 45_000, 15_000  # simulated panes, and panes per tolerated alarm
+FEATURES, REFERENCE, EVENTS = 30, 1_000, 100
+PANES, PER_ALARM = 30_000, 30_000  # simulated panes, and panes per tolerated alarm
 
 
 def population(kind):

@@ -49,7 +49,7 @@ def test_variables_name_only_what_exists() -> None:
 
 def test_panels_lie_in_the_grid_and_not_on_each_other() -> None:
     places = [p["gridPos"] for p in PANELS]
-    assert all(0 <= p["x"] and p["x"] + p["w"] <= build.COLUMNS for p in places)
+    assert all(p["x"] >= 0 and p["x"] + p["w"] <= build.COLUMNS for p in places)
     for a, b in itertools.combinations(places, 2):
         beside = a["x"] + a["w"] <= b["x"] or b["x"] + b["w"] <= a["x"]
         above = a["y"] + a["h"] <= b["y"] or b["y"] + b["h"] <= a["y"]

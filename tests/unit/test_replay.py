@@ -291,7 +291,8 @@ def test_alarms_are_told_of_as_they_come(files):
 
 
 def test_labels_in_the_prediction_file_come_after_the_delay(tmp_path, files):
-    rows = [p | {"label": int(p["score"] >= 0.5)} for p in recording().predictions[:500]]
+    rows = {p["id"]: p for p in reversed(recording().predictions[:500])}.values()
+    rows = [p | {"label": int(p["score"] >= 0.5)} for p in reversed(rows)]
     path = write(tmp_path / "labelled.csv", rows)
     texts = set()
     for batch_rows, partitions in ((50_000, 1), (13, 4)):
@@ -308,5 +309,5 @@ def test_labels_in_the_prediction_file_come_after_the_delay(tmp_path, files):
     assert len(texts) == 1
     found = json.loads(texts.pop())["models"]["credit"]
     assert found["performance"]["all"]["accuracy"] == 1.0
-    assert found["records"]["joined"] == len({p["id"] for p in rows})
+    assert found["records"]["joined"] == len(rows)
     assert found["alarms"] == []
