@@ -1,5 +1,7 @@
 """The alert budget keeps its promise, and an alarm stands, passes and comes again as it should."""
 
+from itertools import pairwise
+
 import numpy as np
 import pytest
 from hypothesis import given, settings
@@ -209,7 +211,7 @@ def test_panes_in_any_parts_give_the_same_bits(seed, cuts, size):
     whole, happened = budget.step(budget.start(), times, made)
     state, parts = budget.start(), []
     edges = [0, *sorted(cuts), n]
-    for a, b in zip(edges, edges[1:], strict=False):
+    for a, b in pairwise(edges):
         state, new = budget.step(state, times[a:b], made[a:b])
         parts += new
     assert parts == happened

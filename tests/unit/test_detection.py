@@ -23,8 +23,8 @@ CODEC = Codec([DetectionState, BudgetState])
 class Witness:
     """A detector that only notes what it is shown."""
 
-    stream: Stream = Stream("witness", "all", "drift", "ticket", 1)
     runs: list = field(default_factory=list)
+    stream: Stream = field(default=Stream("witness", "all", "drift", "ticket", 1))
 
     def start(self):
         return None

@@ -1,5 +1,7 @@
 """Panes: watermarks of partitions, and the cells of open panes."""
 
+from itertools import pairwise
+
 import numpy as np
 from hypothesis import given, settings
 from hypothesis import strategies as st
@@ -14,7 +16,7 @@ cuts = st.lists(st.integers(0, 30), max_size=5)
 
 def parts(rows, cuts):
     edges = [0, *sorted(min(c, len(rows)) for c in cuts), len(rows)]
-    return [rows[a:b] for a, b in zip(edges, edges[1:], strict=False)]
+    return [rows[a:b] for a, b in pairwise(edges)]
 
 
 def assign(clock, rows):
