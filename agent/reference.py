@@ -21,7 +21,9 @@ from detectors.batch import (
     Schema,
 )
 from detectors.profile import Profile, build_profile
+from detectors.registry import calibrated
 
+RESERVED = {"score", "prediction", "joint", "error", "traffic"}  # targets that are no features
 MOST_CATEGORIES = 50  # of a feature that are told apart; rarer ones count as unseen
 
 
@@ -36,7 +38,7 @@ def profile_of(
     """The profile of reference rows. UsageError where they do not fit the model's task."""
     schema = schema_of(reference, model)
     batch, label = columns_of(reference, schema)
-    return build_profile(schema, batch, label, pane, learned)
+    return calibrated(build_profile(schema, batch, label, pane, learned), batch, label)
 
 
 def labelled(reference: Reference, outcomes: Reference) -> Reference:
@@ -58,6 +60,11 @@ def schema_of(reference: Reference, model: ModelConfig) -> Schema:
             numeric.append(NumericFeature(feature.name, *bounds))
         else:
             categorical.append(CategoricalFeature(feature.name, _categories(feature.values)))
+    if taken := [f.name for f in (*numeric, *categorical) if f.name in RESERVED]:
+        raise UsageError(
+            f"a feature cannot be called {taken[0]!r}, which is a target of its own: rename it, or "
+            f"leave it out with features: {{{taken[0]}: {{ignore: true}}}}"
+        )
     if not numeric and not categorical:
         raise UsageError(
             f"the reference has no features: they are looked for at {model.fields.features!r} "

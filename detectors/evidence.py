@@ -6,12 +6,13 @@ has a mean of at most 1 while the answer is no (Vovk and Wang, 2021; Ramdas et a
 budget (`detectors.budget`) turns evidence into alarms.
 """
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any, Literal, Protocol
 
 import numpy as np
 from numpy.typing import NDArray
 
+from detectors.dependence import hour_of
 from detectors.ratio import SCALE
 from detectors.sketch import Counts
 
@@ -75,20 +76,50 @@ class Detector(Protocol):
 
 
 class RatioDetector:
-    """Likelihood ratios over some cells of a pane; it needs no memory of its own."""
+    """Likelihood ratios over some cells of a pane; it needs no memory of its own.
+
+    Parameters
+    ----------
+    stream
+        The question.
+    source
+        Which counts of a pane it reads.
+    cells
+        Their numbers, k of them.
+    table
+        (k, a) evidence of an event in each cell, nats times SCALE; or (24, k, a), one for each hour
+        of the day.
+    """
 
     def __init__(
         self, stream: Stream, source: Source, cells: NDArray[np.intp], table: Counts
     ) -> None:
         self.stream = stream
         self.table = table
-        self._source: Source = source
-        self._cells = cells
+        self.source: Source = source
+        self.cells = cells
+
+    def tempered(self, temper: NDArray[np.float64]) -> "RatioDetector":
+        """The same question with each alternative's evidence divided by `temper` (a,)."""
+        if (temper <= 1.0).all():
+            return self
+        table = np.floor(self.table / temper).astype(np.int64)
+        stream = replace(self.stream, basis="calibrated")
+        return RatioDetector(stream, self.source, self.cells, table)
+
+    def per_event(self, codes: NDArray[np.int64], time: NDArray[np.int64]) -> NDArray[np.float64]:
+        """Evidence (n, a) of single events in cells `codes` (positions in `cells`), nats."""
+        if self.table.ndim == 2:
+            return self.table[codes] / SCALE
+        return self.table[hour_of(time), codes] / SCALE
 
     def start(self) -> None:
         """No memory."""
 
     def step(self, memory: None, run: PaneRun) -> tuple[None, NDArray[np.float64]]:
         """Sum over cells of count times the cell's evidence, exact in integers."""
-        counts: Counts = getattr(run, self._source)[:, self._cells]
-        return None, (counts @ self.table) / SCALE
+        counts: Counts = getattr(run, self.source)[:, self.cells]
+        if self.table.ndim == 2:
+            return None, (counts @ self.table) / SCALE
+        hourly = self.table[hour_of(run.time - 1)]  # a pane ends where the next begins
+        return None, (counts[:, None, :] @ hourly)[:, 0, :] / SCALE

@@ -1,12 +1,13 @@
 """The profile: what the approved model looked like. Aggregates only, no single record."""
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 import numpy as np
 from numpy.typing import NDArray
 
 from detectors.batch import INVALID, MISSING, UNSEEN, Batch, Schema
 from detectors.bins import Bins, bin_codes, reference_bins
+from detectors.dependence import Season, season
 
 
 @dataclass(frozen=True, slots=True)
@@ -23,6 +24,7 @@ class NumericProfile:
     maximum: float
     mean: float
     std: float
+    season: Season | None = None
 
     @property
     def bins(self) -> Bins:
@@ -88,6 +90,8 @@ class Profile:
     first_time: int | None
     last_time: int | None
     learned: bool = False
+    # By "detector/target": what each alternative's evidence is divided by, for serial dependence.
+    tempers: dict[str, tuple[float, ...]] = field(default_factory=dict)
 
     @property
     def features(self) -> tuple[NumericProfile | CategoricalProfile, ...]:
@@ -133,7 +137,7 @@ def build_profile(
         The reference is the first traffic seen rather than a chosen data set.
     """
     numeric = tuple(
-        _numeric(f.name, batch.numeric[:, i], batch.invalid[:, i])
+        _numeric(f.name, batch.numeric[:, i], batch.invalid[:, i], batch.time)
         for i, f in enumerate(schema.numeric)
     )
     categorical = tuple(
@@ -143,10 +147,10 @@ def build_profile(
     nothing = np.zeros(len(batch), dtype=bool)
     score = None
     if schema.score_columns and not np.isnan(batch.score).all():
-        score = _numeric("score", shown_score(schema, batch.score), nothing)
+        score = _numeric("score", shown_score(schema, batch.score), nothing, batch.time)
     predicted: CategoricalProfile | NumericProfile
     if schema.task == "regression":
-        predicted = _numeric("prediction", batch.prediction, nothing)
+        predicted = _numeric("prediction", batch.prediction, nothing, batch.time)
     else:
         predicted = _categorical("prediction", schema.classes, batch.prediction.astype(np.int32))
     timed = len(batch) > 0 and int(batch.time.min()) >= 0
@@ -196,9 +200,12 @@ def traffic_profile(time: NDArray[np.int64], pane: int) -> TrafficProfile | None
     return TrafficProfile(tick, ticks, empty, (len(ordered) - 1) * 1000 / span)
 
 
-def _numeric(name: str, values: NDArray[np.float64], invalid: NDArray[np.bool_]) -> NumericProfile:
+def _numeric(
+    name: str, values: NDArray[np.float64], invalid: NDArray[np.bool_], time: NDArray[np.int64]
+) -> NumericProfile:
     bins = reference_bins(values)
-    finite = values[np.isfinite(values)]
+    there = np.isfinite(values)
+    finite = values[there]
     # Sorted first, so that rows in another order give the same sums to the last bit.
     ordered = np.sort(finite)
     return NumericProfile(
@@ -212,7 +219,17 @@ def _numeric(name: str, values: NDArray[np.float64], invalid: NDArray[np.bool_])
         maximum=float(ordered[-1]) if len(ordered) else 0.0,
         mean=float(ordered.mean()) if len(ordered) else 0.0,
         std=float(ordered.std()) if len(ordered) else 0.0,
+        season=_season(bins, finite, time[there]),
     )
+
+
+def _season(bins: Bins, values: NDArray[np.float64], time: NDArray[np.int64]) -> Season | None:
+    if bins.size < 2 or not len(time) or time.min() < 0:
+        return None
+    # In a fixed order, so that rows in another order give the same sums to the last bit.
+    order = np.lexsort((values, time))
+    codes = bin_codes(bins.edges, values[order])
+    return season(bins.counts / bins.total, codes, time[order])
 
 
 def _categorical(

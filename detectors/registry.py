@@ -1,14 +1,20 @@
 """Every detector of a profile, by family."""
 
 from collections.abc import Sequence
+from dataclasses import replace
 from typing import Protocol
 
+import numpy as np
+from numpy.typing import NDArray
+
 from detectors.accuracy.error import ErrorRate, ErrorSize
+from detectors.batch import Batch
 from detectors.cells import InputCells
+from detectors.dependence import temper
 from detectors.drift.categorical import CategoricalDrift
 from detectors.drift.numeric import NumericDrift
-from detectors.evidence import Detector
-from detectors.profile import Profile
+from detectors.evidence import Detector, RatioDetector, Stream
+from detectors.profile import Profile, error_codes, error_size
 from detectors.quality.rates import BrokenSchema, InvalidRate, MissingRate, UnseenRate
 from detectors.traffic.silence import Silence
 
@@ -16,7 +22,7 @@ from detectors.traffic.silence import Silence
 class Family(Protocol):
     """A kind of detector that knows what of a profile it can watch."""
 
-    def watch(self, profile: Profile, cells: InputCells) -> Sequence[Detector]:
+    def watch(self, profile: Profile, cells: InputCells) -> Sequence[RatioDetector]:
         """One detector for each target; none where the profile has nothing to compare with."""
 
 
@@ -34,5 +40,53 @@ FAMILIES: tuple[Family, ...] = (
 
 
 def default_detectors(profile: Profile, cells: InputCells) -> list[Detector]:
-    """The detectors that watch a profile without further configuration, in a fixed order."""
+    """The detectors that watch a profile without further configuration, in a fixed order.
+
+    Each is tempered by what the profile says of its stream's serial dependence.
+    """
+    found: list[Detector] = []
+    for detector in _untempered(profile, cells):
+        stated = profile.tempers.get(_key(detector.stream))
+        if stated is not None and len(stated) == detector.stream.alternatives:
+            detector = detector.tempered(np.array(stated))
+        found.append(detector)
+    return found
+
+
+def calibrated(profile: Profile, batch: Batch, label: NDArray[np.float64] | None) -> Profile:
+    """The profile with the serial dependence of every stream, as its own reference shows it.
+
+    `batch` and `label` (n,) are the reference that the profile was built from; their event times
+    say the order. A reference without times is taken to be in order.
+    """
+    cells = InputCells(profile)
+    # Rows of one time are put in an order of their own, so that the file's does not matter.
+    timed = len(batch) > 0 and batch.time.min() >= 0
+    order = np.lexsort((batch.id, batch.time)) if timed else np.arange(len(batch))
+    rows = batch.take(order)
+    codes = cells.codes(rows)
+    known = np.zeros(0, dtype=bool) if label is None else ~np.isnan(label[order])
+    columns = {c.name: i for i, c in enumerate(cells.columns)}
+    tempers = {}
+    for detector in _untempered(profile, cells):
+        if detector.source == "inputs":
+            at = codes[:, columns[detector.stream.target]] - detector.cells[0]
+            there = (at >= 0) & (at < len(detector.cells))
+            made = detector.per_event(at[there], rows.time[there])
+        elif detector.source == "errors" and profile.error is not None and label is not None:
+            size = error_size(profile.schema, rows.prediction[known], label[order][known])
+            made = detector.per_event(error_codes(profile.error, size), rows.time[known])
+        else:
+            continue
+        found = temper(made)
+        if (found > 1.0).any():
+            tempers[_key(detector.stream)] = tuple(found.round(3).tolist())
+    return replace(profile, tempers=tempers)
+
+
+def _untempered(profile: Profile, cells: InputCells) -> list[RatioDetector]:
     return [d for family in FAMILIES for d in family.watch(profile, cells)]
+
+
+def _key(stream: Stream) -> str:
+    return f"{stream.detector}/{stream.target}"

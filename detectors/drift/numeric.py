@@ -1,15 +1,33 @@
 """Drift of a numeric column: location, scale and single-bin changes of its reference bins."""
 
 import numpy as np
+from numpy.typing import NDArray
 
 from detectors.cells import Column, InputCells
 from detectors.evidence import RatioDetector, Stream
 from detectors.profile import Profile
 from detectors.ratio import location_scale, shifted, spikes, table
+from detectors.sketch import Counts
 
 IMMATERIAL_SHIFT = 0.05  # standard deviations: smaller moves do not count
 IMMATERIAL_SCALE = 0.03  # relative: smaller changes of spread do not count
 FEWEST_REFERENCE = 100  # reference values below which nothing can be said
+
+
+LEAST_SHARE = 1e-4  # of a cell at any hour of a seasonal column
+
+
+def _table(p: NDArray[np.float64], reference_size: float) -> Counts:
+    """Evidence of an event in each cell, against probabilities p."""
+    immaterial = np.array(
+        [
+            shifted(p, shift, scale)
+            for shift in (-IMMATERIAL_SHIFT, 0.0, IMMATERIAL_SHIFT)
+            for scale in (1 - IMMATERIAL_SCALE, 1.0, 1 + IMMATERIAL_SCALE)
+        ]
+    )
+    alternatives = np.concatenate([location_scale(p), spikes(p)])
+    return table(p, alternatives, reference_size, immaterial)
 
 
 class NumericDrift(RatioDetector):
@@ -17,26 +35,33 @@ class NumericDrift(RatioDetector):
 
     Alternatives are shifts of .15 to 2.4 standard deviations either way, scales of .5 to 2, and for
     each bin one in which it takes a fifth of all mass (a default value, say), all laid over the
-    empirical distribution. Missing and invalid values are left to their own detectors.
+    empirical distribution. A column with a daily season is compared with its own hour. Missing and
+    invalid values are left to their own detectors.
     """
 
     def __init__(self, column: Column) -> None:
         assert column.numeric is not None
         counts = column.numeric.bins.counts
         p = counts / counts.sum()
-        alternatives = np.concatenate([location_scale(p), spikes(p)])
-        immaterial = np.array(
-            [
-                shifted(p, shift, scale)
-                for shift in (-IMMATERIAL_SHIFT, 0.0, IMMATERIAL_SHIFT)
-                for scale in (1 - IMMATERIAL_SCALE, 1.0, 1 + IMMATERIAL_SCALE)
-            ]
-        )
+        season = column.numeric.season
+        if season is None:
+            evidence = _table(p, float(counts.sum()))
+        else:
+            hours = [shifted(p, mean, season.scale) for mean in season.mean]
+            hours = [np.maximum(h, LEAST_SHARE) / np.maximum(h, LEAST_SHARE).sum() for h in hours]
+            evidence = np.stack([_table(h, float(counts.sum())) for h in hours])
         super().__init__(
-            Stream("numeric_drift", column.name, "drift", "ticket", len(alternatives)),
+            Stream(
+                "numeric_drift",
+                column.name,
+                "drift",
+                "ticket",
+                evidence.shape[-1],
+                "exact" if season is None else "calibrated",
+            ),
             "inputs",
             np.arange(column.start, column.start + column.known),
-            table(p, alternatives, float(counts.sum()), immaterial),
+            evidence,
         )
 
     @classmethod

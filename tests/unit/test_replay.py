@@ -312,3 +312,18 @@ def test_labels_in_the_prediction_file_come_after_the_delay(tmp_path, files):
     assert found["performance"]["all"]["accuracy"] == 1.0
     assert found["records"]["joined"] == len(rows)
     assert found["alarms"] == []
+
+
+def test_feedback_waits_while_its_prediction_can_still_be_put_into_an_open_pane(tmp_path, files):
+    """More disorder than promised, but within the pane: the prediction is not late."""
+    row = {"version": "3", "income": 0.1, "age": 30, "region": "north", "score": 0.7}
+    times = {"a": START + 16_000, "b": START + 14_300, "c": START + 40_000}
+    rows = [{"id": i, "timestamp": t, **row} for i, t in times.items()]
+    outcomes = [{"id": i, "timestamp": t, "label": 1} for i, t in (("b", START + 14_500),)]
+    outcomes.append({"id": "c", "timestamp": START + 50_000, "label": 1})
+    paths = write(tmp_path / "p.csv", rows), write(tmp_path / "f.csv", outcomes)
+    settings = config(files / "credit.profile", feedback={"early": "0s"})
+    for batch_rows in (1, 2, 3):
+        pipeline = replay(settings, "credit", *paths, batch_rows=batch_rows)
+        records = results(pipeline)["models"]["credit"]["records"]
+        assert (records["joined"], records["orphan"], records["late"]) == (2, 0, 0)

@@ -119,3 +119,14 @@ def test_a_full_bucket_turns_dense_and_still_leaves_exactly():
     assert window.bucket_sum(3, 0, size) == 200
     window.slide(19 + 20)
     assert not window.total.any()
+
+
+@pytest.mark.parametrize("span", [1, 20, 30, 39, 45, 360])
+def test_the_buckets_of_a_full_window_are_all_numbered(span):
+    window = Window(span, 1)
+    for pane in range(3 * span):
+        window.add(entries([(pane, pane, 0, 1)]))
+        window.slide(pane)
+    numbers = window.bucket_numbers()
+    assert list(numbers) == sorted(window.buckets)
+    assert sum(window.bucket_sum(b, 0, 1) for b in numbers) == window.total[0]
