@@ -78,7 +78,7 @@ class AlarmBook:
             raised_at=ring.time,
             onset=ring.onset,
             onset_earliest=ring.onset,
-            onset_latest=ring.time,
+            onset_latest=max(ring.onset, ring.onset_latest),
             effect=self._effect(stream, ring, counts),
             evidence=ring.evidence,
             budget=str(getattr(model.settings.alerts, severity)),

@@ -52,7 +52,8 @@ def labelled(reference: Reference, outcomes: Reference) -> Reference:
 
 def schema_of(reference: Reference, model: ModelConfig) -> Schema:
     """What the columns mean: from the rows, and from what the configuration says of them."""
-    numeric, categorical = [], []
+    numeric: list[NumericFeature] = []
+    categorical: list[CategoricalFeature] = []
     for feature in _watched(reference, model):
         settings = model.features.get(feature.name)
         if feature.kind == "numeric":
@@ -60,7 +61,7 @@ def schema_of(reference: Reference, model: ModelConfig) -> Schema:
             numeric.append(NumericFeature(feature.name, *bounds))
         else:
             categorical.append(CategoricalFeature(feature.name, _categories(feature.values)))
-    if taken := [f.name for f in (*numeric, *categorical) if f.name in RESERVED]:
+    if taken := sorted(RESERVED & {f.name for f in _watched(reference, model)}):
         raise UsageError(
             f"a feature cannot be called {taken[0]!r}, which is a target of its own: rename it, or "
             f"leave it out with features: {{{taken[0]}: {{ignore: true}}}}"

@@ -26,6 +26,7 @@ from numpy.typing import NDArray
 
 from detectors.evidence import Stream
 
+NEAR = 2.0  # nats by which an onset may be less likely than the likeliest
 PATIENCE = 6.0  # times the exposure from onset to alarm that a change must be absent
 LEAST = 4.0  # nats of evidence that every alarm is taken to have had
 HOLD = 600_000  # ms that an alarm must have been without support before it clears
@@ -41,7 +42,9 @@ class BudgetState:
     m: NDArray[np.float64]  # (c,) the M of the formula
     cusum: NDArray[np.float64]  # (c,) max(0, cusum + log e): evidence since a possible onset
     since: NDArray[np.int64]  # (c,) when that cusum last left 0, milliseconds
+    until: NDArray[np.int64]  # (c,) when it last was at most NEAR, milliseconds
     began: NDArray[np.float64]  # (c,) its stream's exposure then
+    credited: NDArray[np.int64]  # (j,) up to when time has been credited, milliseconds
     exposure: NDArray[np.float64]  # (j,) nats that the least fitting alternatives have lost
     latched: NDArray[np.bool_]  # (j,) the stream has rung and still stands
     level: NDArray[np.float64]  # (j,) evidence that rang, nats
@@ -56,7 +59,8 @@ class Ring:
 
     stream: int
     time: int  # end of the pane that rang, milliseconds
-    onset: int  # estimate of when the change began, milliseconds
+    onset: int  # likeliest beginning of the change, milliseconds
+    onset_latest: int  # last beginning that is nearly as likely (within NEAR nats)
     evidence: float  # nats gathered by the alternative that rang
 
 
@@ -110,7 +114,9 @@ class Budget:
             m=np.zeros(cells),
             cusum=np.zeros(cells),
             since=np.zeros(cells, dtype=np.int64),
+            until=np.zeros(cells, dtype=np.int64),
             began=np.zeros(cells),
+            credited=np.zeros(streams, dtype=np.int64),
             exposure=np.zeros(streams),
             latched=np.zeros(streams, dtype=bool),
             level=np.zeros(streams),
@@ -136,24 +142,38 @@ class Budget:
             return state, happened
         now = replace(state, **{f.name: getattr(state, f.name).copy() for f in fields(state)[1:]})
         last = state.time
+        if last < 0:
+            now.credited[:] = times[0]
         for time, pane in zip(times.tolist(), np.clip(log_e, -LARGEST, LARGEST), strict=True):
             start = last if last >= 0 else time
-            np.add(now.m, self._credit * min(time - start, LONGEST_CREDIT), out=now.m)
+            elapsed = self._elapsed(now, time, pane)
+            np.add(now.m, self._credit * elapsed[self._stream], out=now.m)
             np.multiply(now.m, np.exp(pane), out=now.m)
             now.m[now.latched[self._stream]] = 0.0
-            self._gather(now, start, pane)
+            self._gather(now, start, time, pane)
             happened += self._clear(now, time)
             if now.m.sum() >= 1.0:
                 happened.append(self._ring(now, time))
             last = time
         return replace(now, time=last), happened
 
-    def _gather(self, now: BudgetState, start: int, pane: NDArray[np.float64]) -> None:
-        """Add a pane that began at `start` to evidence and exposure."""
+    def _elapsed(self, now: BudgetState, time: int, pane: NDArray[np.float64]) -> NDArray[np.int64]:
+        """Time (j,) to credit each stream: since its last pane with data, once it has data again.
+
+        A stream that says nothing is not credited, or it would ring in the end on no evidence.
+        """
+        speaks = np.logical_or.reduceat(pane != 0.0, self._start[:-1])
+        elapsed = np.where(speaks, np.minimum(time - now.credited, LONGEST_CREDIT), 0)
+        now.credited[speaks] = time
+        return elapsed
+
+    def _gather(self, now: BudgetState, start: int, time: int, pane: NDArray[np.float64]) -> None:
+        """Add a pane from `start` to `time` to evidence and exposure."""
         idle = now.cusum <= 0.0
         now.since[idle] = start
         now.began[idle] = now.exposure[self._stream[idle]]
         np.maximum(now.cusum + pane, 0.0, out=now.cusum)
+        now.until[now.cusum <= NEAR] = time
         lost = -np.minimum.reduceat(pane, self._start[:-1])
         np.add(now.exposure, np.maximum(lost, 0.0), out=now.exposure)
 
@@ -178,7 +198,9 @@ class Budget:
         stream = int(np.argmax(np.add.reduceat(now.m, self._start[:-1])))
         cells = self._cells(stream)
         cell = cells.start + int(np.argmax(now.m[cells]))
-        ring = Ring(stream, time, int(now.since[cell]), float(now.cusum[cell]))
+        ring = Ring(
+            stream, time, int(now.since[cell]), int(now.until[cell]), float(now.cusum[cell])
+        )
         now.latched[stream] = True
         now.level[stream] = max(ring.evidence, LEAST)
         # A change that every alternative fits costs no exposure, however long it lasts.

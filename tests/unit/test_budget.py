@@ -20,6 +20,7 @@ from detectors.profile import NumericProfile
 
 PANE = 10_000
 CODEC = Codec([BudgetState])
+WHISPER = 1e-15  # nats: a pane with data that say nothing
 
 
 def streams(*widths):
@@ -44,14 +45,24 @@ def test_without_evidence_the_alarm_comes_when_the_budget_is_due(widths, weights
     if weights is not None:
         weights = weights[: len(widths)]
     budget = Budget(streams(*widths), 1 / (1000 * PANE), weights)
-    _, happened = budget.step(budget.start(), ends(1100), np.zeros((1100, sum(widths))))
+    _, happened = budget.step(budget.start(), ends(1100), np.full((1100, sum(widths)), WHISPER))
     # Time counts from the end of the first pane; the sum may fall short of 1 by rounding.
     assert (happened[0].time - PANE) / PANE in (1000, 1001)
 
 
+def test_a_stream_without_data_never_rings_and_its_time_counts_once_it_speaks():
+    budget = Budget(streams(1, 1), 1 / (10_000 * PANE))
+    made = evidence(1_000, 2, c0=-1.0)
+    state, happened = budget.step(budget.start(), ends(1_000), made)
+    assert happened == []
+    assert state.m[1] == 0.0
+    state, _ = budget.step(state, ends(1, 1_001), np.array([[-1.0, WHISPER]]))
+    assert state.m[1] == pytest.approx(1_000 * 0.5 / 10_000)
+
+
 def test_the_heavier_stream_is_the_one_that_rings():
     budget = Budget(streams(2, 2), 1 / (100 * PANE), np.array([1.0, 3.0]))
-    _, happened = budget.step(budget.start(), ends(110), np.zeros((110, 4)))
+    _, happened = budget.step(budget.start(), ends(110), np.full((110, 4), WHISPER))
     assert happened[0].stream == 1
 
 
@@ -76,7 +87,7 @@ def test_the_sum_and_the_alarms_gain_no_more_than_the_budget_on_average():
 def test_the_longest_silence_is_credited_for_a_week():
     budget = Budget(streams(1), 1 / (10 * LONGEST_CREDIT))
     times = np.array([PANE, PANE + 100 * LONGEST_CREDIT])
-    state, happened = budget.step(budget.start(), times, np.zeros((2, 1)))
+    state, happened = budget.step(budget.start(), times, np.full((2, 1), WHISPER))
     assert happened == []
     assert state.m.sum() == pytest.approx(0.1)
 
@@ -157,7 +168,7 @@ def test_half_of_the_evidence_again_starts_the_hold_anew(again, relapses):
 def test_an_alarm_without_evidence_passes_too():
     """Time alone raises one now and then: that is the budget. The stream must not stay deaf."""
     budget = Budget(streams(2), 1 / (100 * PANE))
-    quiet, null = np.zeros((102, 2)), np.full((300, 2), -0.3)
+    quiet, null = np.full((102, 2), WHISPER), np.full((300, 2), -0.3)
     made = np.concatenate([quiet, null, np.full((20, 2), 2.0)])
     _, happened = budget.step(budget.start(), ends(len(made)), made)
     assert [type(h) for h in happened] == [Ring, Clear, Ring]

@@ -171,15 +171,16 @@ def test_stopping_frees_the_port_and_may_be_repeated() -> None:
 
 
 def test_libraries_log_through_the_same_format(logged: io.StringIO) -> None:
-    logging.getLogger("kafka.client").info("chatter")
-    logging.getLogger("kafka.client").warning("broker %s\nis gone", "b:9092")
+    logging.getLogger("kafka.client").error("one of many retries")
+    logging.getLogger("cheroot").info("chatter")
+    logging.getLogger("cheroot").warning("broker %s\nis gone", "b:9092")
     structlog.get_logger("agent.pipeline").info("started", model="credit")
     lines = [json.loads(line) for line in logged.getvalue().splitlines()]
     assert [(line["level"], line["event"]) for line in lines] == [
         ("warning", "broker b:9092\nis gone"),
         ("info", "started"),
     ]
-    assert lines[0]["logger"] == "kafka.client"
+    assert lines[0]["logger"] == "cheroot"
     assert lines[1]["timestamp"].endswith("Z")
 
 
