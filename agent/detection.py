@@ -89,6 +89,10 @@ class Detection:
             for s in SEVERITIES
         }
 
+    def of(self, severity: Severity) -> list[Detector]:
+        """The detectors that share the budget of a severity, in its order."""
+        return [self.detectors[i] for i in self._of[severity]]
+
     def start(self) -> DetectionState:
         """Nothing seen."""
         return DetectionState(

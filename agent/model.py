@@ -26,7 +26,8 @@ from agent.windows import Window
 from detectors.accuracy import performance_sketch
 from detectors.batch import Batch, Feedback, Outcomes
 from detectors.cells import ErrorCells, InputCells
-from detectors.evidence import Detector, Severity
+from detectors.evidence import Detector, RatioDetector, Severity
+from detectors.power import Power, power
 from detectors.profile import Profile
 from detectors.registry import default_detectors
 
@@ -35,6 +36,7 @@ Ints = NDArray[np.int64]
 LATENCY_BOUNDS = np.array([0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 10])
 PANE_SECONDS_BOUNDS = np.array([0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0])
 REJECTED_KEPT = 50
+HOUR = 3_600_000  # milliseconds
 
 
 @dataclass(slots=True)
@@ -158,6 +160,7 @@ class Model:
         self.detected_total = np.zeros(size, dtype=np.int64)
         self.shown_total = np.zeros(self.performance.size, dtype=np.int64)
         self.alarms = AlarmBook(self)
+        self._power = self._powers()
         self.recorder: Recorder | None = None
         self.traffic_ends = FOREVER  # the end of a recording is no silence
         self.closed = NEVER  # number of the first pane that is not closed
@@ -184,6 +187,34 @@ class Model:
                 f"there are {', '.join(sorted(names))}"
             )
         return Detection(detectors, self.cells.size, errors, self.pane, tick, rates, weights)
+
+    def _powers(self) -> dict[str, tuple[Power, float, float]]:
+        """Of each numeric target: its power, an alternative's weight, and the tolerated rate."""
+        columns = {c.name: c.numeric for c in self.cells.columns if c.numeric is not None}
+        found = {}
+        for severity, budget in self.detection.budgets.items():
+            for detector in self.detection.of(severity):
+                stream = detector.stream
+                if stream.detector == "numeric_drift" and isinstance(detector, RatioDetector):
+                    weight = budget.weight(stream) / stream.alternatives
+                    made = power(detector, columns[stream.target])
+                    found[stream.target] = (made, weight, budget.rate)
+        return found
+
+    def detectable_shifts(self) -> dict[str, float]:
+        """Smallest shift (standard deviations) that an hour of today's traffic can show."""
+        day = min((w for w in self.detected if w >= HOUR), default=max(self.detected))
+        window = self.detected[day]
+        if self.first_time is None or self.closed == NEVER:
+            return {}
+        seconds = min(day, self.closed * self.pane - self.first_time) / 1000
+        found = {}
+        for target, (made, weight, rate) in self._power.items():
+            column = self.cells.column(target)
+            rows = window.total[column.start : column.start + column.known].sum()
+            per_second = float(rows) / max(seconds, 1.0)
+            found[target] = made.detectable(per_second * 3600, per_second, weight, rate)
+        return found
 
     def partition(self, number: int) -> Partition:
         """The partition of that number; a new one has seen nothing."""

@@ -99,6 +99,7 @@ def status(model: Model | Learner, lag: Mapping[TopicPartition, int], now: float
             for version, segment, metrics in displays.performance(model, window.total)
             for metric, value in metrics.items()
         },
+        detectable_shift={(t,): shift for t, shift in model.detectable_shifts().items()},
         blind=_blind(model, lag, now, known, labelled),
         alarms=tuple(sorted(model.alarms.standing.values(), key=lambda a: -a.raised_at)),
         cleared=tuple(model.alarms.cleared),

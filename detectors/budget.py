@@ -106,6 +106,10 @@ class Budget:
         """Number of cells: all alternatives of all streams."""
         return len(self._stream)
 
+    def weight(self, stream: Stream) -> float:
+        """A stream's share of the budget."""
+        return float(self.stream_weight[self.streams.index(stream)])
+
     def start(self) -> BudgetState:
         """Nothing seen, everything armed."""
         cells, streams = self.cells, len(self.streams)

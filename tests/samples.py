@@ -135,6 +135,7 @@ def credit() -> ModelStatus:
         drift=drift,
         evidence=evidence,
         performance=performance,
+        detectable_shift={("income",): 0.15, ("debt_ratio",): 0.25, ("score",): 0.1},
         blind={(r,): 0.0 for r in ("no_traffic", "no_feedback", "lagging", "too_few")},
         alarms=(alarm(),),
         cleared=(

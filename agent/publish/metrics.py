@@ -240,6 +240,14 @@ METRICS: tuple[Metric, ...] = (
         _keyed(lambda status: status.blind),
     ),
     Metric(
+        "tocsin_detectable_shift",
+        "gauge",
+        "standard deviations",
+        ("model", "target"),
+        "Smallest shift of a number that an hour of today's traffic can show under the budget.",
+        _keyed(lambda status: status.detectable_shift),
+    ),
+    Metric(
         "tocsin_consumer_lag_records",
         "gauge",
         "records",

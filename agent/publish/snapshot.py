@@ -97,6 +97,7 @@ class ModelStatus:
     performance: Mapping[tuple[str, ...], float] = field(
         default_factory=dict
     )  # version, metric, segment, window
+    detectable_shift: Mapping[tuple[str, ...], float] = field(default_factory=dict)  # target
     blind: Mapping[tuple[str, ...], float] = field(
         default_factory=dict
     )  # reason: 1 where it holds, else 0

@@ -23,6 +23,7 @@ and a MODEL:
     label_coverage, label_delay_seconds: TIMES, latency_seconds: {version: TIMES}
     evidence: [{detector, target, severity, ratio}]          nearest to its threshold first
     drift: {target: {measure: {window: value}}}
+    detectable_shift: {target: standard deviations, null where none can be seen}
     missing, invalid, unseen: {feature: {window: ratio}}
     performance: [{version, segment, metric, windows: {window: value}}]
 
@@ -182,6 +183,10 @@ def _model(status: ModelStatus, unready: str, now: float) -> Json:
         "latency_seconds": {version: _times(h) for version, h in status.latency.items()},
         "evidence": sorted(evidence, key=lambda entry: -(entry["ratio"] or 0.0)),
         "drift": _nested(status.drift),
+        "detectable_shift": {
+            target: None if math.isnan(shift) else shift
+            for (target,), shift in status.detectable_shift.items()
+        },
         "missing": _nested(status.missing),
         "invalid": _nested(status.invalid),
         "unseen": _nested(status.unseen),
