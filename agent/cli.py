@@ -77,6 +77,7 @@ def run(config_path: Path, verbose: bool) -> None:
 @click.option("--test", type=FILE, help="Test data to compare with.")
 @click.option("--out", type=FILE, help="The profile to write; default: the model's `profile`.")
 @click.option("--json", "json_path", type=FILE, help="Write what was found here as well.")
+@click.option("--budget", is_flag=True, help="Say what the alert budget means for this profile.")
 @click.option("--show", type=FILE, help="Print a profile and do nothing else.")
 def profile(
     config_path: Path,
@@ -86,6 +87,7 @@ def profile(
     test: Path | None,
     out: Path | None,
     json_path: Path | None,
+    budget: bool,
     show: Path | None,
 ) -> None:
     """Make a profile of reference data, and validate that data."""
@@ -98,7 +100,7 @@ def profile(
     if data is None:
         raise click.UsageError("--data is missing: name the reference data, or --show a profile")
     config = _load(config_path)
-    sys.exit(make_profile(config, _model(config, model), data, test, out, json_path))
+    sys.exit(make_profile(config, _model(config, model), data, test, out, json_path, budget))
 
 
 @tocsin.command()

@@ -3,7 +3,7 @@
 import importlib
 import sys
 
-NAMES = ("throughput",)
+NAMES = ("throughput", "detection")
 
 
 def main() -> None:

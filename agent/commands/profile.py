@@ -13,6 +13,7 @@ from agent.commands.terminal import progress_bar
 from agent.config import Config
 from agent.errors import Exit, UsageError
 from agent.intake.table import Reference, read_reference
+from agent.promise import Promise, as_json, promise
 from agent.reference import columns_of, declared_kinds, profile_of
 from agent.results import moment
 from agent.validation import Comparison, Finding, compare, performance_of, validate
@@ -26,6 +27,7 @@ def make_profile(
     test: Path | None,
     out: Path | None,
     json_path: Path | None,
+    budget: bool = False,
 ) -> Exit:
     """Write the profile and print what was found; NOT_PASSED where the data have failures."""
     model = config.models[name]
@@ -47,9 +49,15 @@ def make_profile(
     console.print(f"[bold]{target}[/]: profile {digest} of {profile.rows} rows of {data}")
     _show(console, profile)
     _show_performance(console, trained, compared)
+    promised = promise(name, config, train, profile) if budget else None
+    if promised is not None:
+        _show_promise(console, promised)
     _show_findings(console, findings)
     if json_path is not None:
-        write_json(json_path, _found(profile, digest, trained, findings, compared))
+        found = _found(profile, digest, trained, findings, compared)
+        if promised is not None:
+            found["budget"] = as_json(promised)
+        write_json(json_path, found)
     failed = any(f.level == "failure" for f in findings)
     return Exit.NOT_PASSED if failed else Exit.OK
 
@@ -108,6 +116,36 @@ def _show_performance(
             row.append(f"{compared.test[metric]:.4g}" if metric in compared.test else "")
         table.add_row(metric, *row)
     console.print(table)
+
+
+def _show_promise(console: Console, promised: Promise) -> None:
+    """What the budget means: delays by stream, the check on held-out rows, and what is open."""
+    table = Table("detector", "target", "severity", "basis", box=None, header_style="bold")
+    changes = list(dict.fromkeys(c for s in promised.streams for c in s.delays))
+    for heading in ("tempered", *changes):
+        table.add_column(heading, justify="right")
+    for stream in promised.streams:
+        delays = [_events(stream.delays[c]) if c in stream.delays else "" for c in changes]
+        basis = f"{stream.basis}, daily season" if stream.season else stream.basis
+        tempered = f"{stream.temper:.3g}" if stream.temper > 1 else ""
+        table.add_row(stream.detector, stream.target, stream.severity, basis, tempered, *delays)
+    console.print("[bold]events until a change rings[/], on average, under this budget")
+    console.print(table)
+    held = promised.held_out
+    if held is not None:
+        for severity, tolerated in held.tolerated.items():
+            rung = held.rung[severity]
+            names = f": {', '.join(rung)}" if rung else ""
+            console.print(
+                f"held-out reference, {held.rows} rows over {held.days:.1f} days: {len(rung)} "
+                f"false {severity}s, {tolerated:.2g} tolerated{names}"
+            )
+    for line in promised.not_promised:
+        console.print(f"[yellow]not promised[/] {line}")
+
+
+def _events(delay: float) -> str:
+    return f"{delay:,.0f}" if delay != float("inf") else "never"
 
 
 def _show_findings(console: Console, findings: list[Finding]) -> None:
