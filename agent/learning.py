@@ -1,5 +1,6 @@
 """Learning a profile from the first traffic, where a model has none."""
 
+from collections import Counter
 from dataclasses import replace
 
 import numpy as np
@@ -21,6 +22,7 @@ from agent.publish.snapshot import Alarm
 from agent.reference import declared_kinds, labelled, profile_of
 
 Raw = RawBatch | TableBatch
+UNLEARNABLE = "unlearnable"  # reason of records that had to be given up while learning
 MOST_BYTES = 256 * 2**20  # of records kept while learning
 
 
@@ -42,6 +44,8 @@ class Learner:
         self._partitions: dict[int, Partition] = {}
         self._ended: set[tuple[bool, int]] = set()
         self._bytes = 0
+        self.problem = ""  # why learning failed last
+        self.rejected: Counter[tuple[str, str]] = Counter()  # topic, reason
 
     @property
     def seen(self) -> int:
@@ -81,13 +85,16 @@ class Learner:
         complete = min((p.watermark for p in self._partitions.values()), default=NEVER)
         if edge is not None and complete >= edge:
             self._learn(edge)
-        elif self._bytes >= MOST_BYTES:
+        elif self._bytes >= MOST_BYTES and self.seen:
             self._learn(self._last_edge())
+        elif self._bytes >= MOST_BYTES:
+            self._give_up("there is no usable prediction among the first records")
         return self.learned.close() if self.learned is not None else []
 
-    def end_of(self, predictions: bool, number: int) -> None:
+    def end_of(self, predictions: bool, number: int, recorded: bool = True) -> None:
         """A topic's partition holds no more: its watermark follows the other topic's."""
-        self._ended.add((predictions, number))
+        if recorded:
+            self._ended.add((predictions, number))
         partition = self.partition(number)
         clocks = partition.predictions, partition.feedback
         ended, other = clocks if predictions else clocks[::-1]
@@ -97,7 +104,10 @@ class Learner:
         """The end of all input: learn from what there is."""
         if self.learned is None and self.seen:
             self._learn(self._edge() or self._last_edge())
-        return self.learned.finish() if self.learned is not None else []
+        if self.learned is None:
+            problem = self.problem or "there is no usable prediction"
+            raise UsageError(f"models.{self.name}: no profile could be learned: {problem}")
+        return self.learned.finish()
 
     def _edge(self) -> int | None:
         """The pane edge before which the reference lies, as far as can be told by now."""
@@ -114,14 +124,13 @@ class Learner:
     def _learn(self, edge: int) -> None:
         try:
             profile = profile_of(self._reference(edge), self.config, self._settings.pane, True)
-            digest = profile_hash(profile)
-            model = Model(self.name, self.config, self._settings, profile, digest, edge)
         except UsageError as error:
-            # Nothing can be learned from these records: say so, and start over with later ones.
-            self._log.error("learning failed", problem=str(error))
-            self._kept, self._times, self._bytes = [], [], 0
+            self._give_up(str(error))
             return
+        digest = profile_hash(profile)
+        model = Model(self.name, self.config, self._settings, profile, digest, edge)
         model.recorder = self.recorder
+        model.counters.rejected.update(self.rejected)
         for raw, predictions, latest in self._kept:
             (model.predictions if predictions else model.feedback)(raw, latest)
         # Only now: no pane is closed yet, so that none of the rows above comes late.
@@ -132,6 +141,14 @@ class Learner:
             model.end_of(predictions, number)
         self._log.info("learned a profile", rows=profile.rows, profile=digest)
         self.learned, self._kept, self._times = model, [], []
+
+    def _give_up(self, problem: str) -> None:
+        """Nothing can be learned from these records: say so, and start over with later ones."""
+        self._log.error("learning failed", problem=problem)
+        self.problem = problem
+        for raw, _, _ in self._kept:
+            self.rejected[raw.topic, UNLEARNABLE] += len(raw)
+        self._kept, self._times, self._bytes = [], [], 0
 
     def _reference(self, edge: int) -> Reference:
         """The predictions before the edge, with the labels that were known by then."""

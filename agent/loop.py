@@ -68,7 +68,8 @@ class Loop:
         self._pipeline.assign(self._source.assignment())
         for batch in batches:
             self._pipeline.take(batch, ahead, now)
-        self._pipeline.idle(self._source.lag(), self._clock())
+        if not self._source.problem:
+            self._pipeline.idle(self._source.lag(), self._clock())
         for alarm in self._pipeline.close():
             line = describe(alarm_result(alarm), alarm.model, alarm.cleared_at is not None)
             self._events.publish(alarm, self._clock())
@@ -89,6 +90,8 @@ class Loop:
             return self._source.problem
         if not self._source.assignment():
             return "no partitions are assigned yet"
+        if self._pipeline.uneven:
+            return self._pipeline.uneven
         behind = sum(max(n, 0) for n in self._source.lag().values())
         return f"{behind} records behind" if behind > HOPELESSLY_BEHIND else ""
 

@@ -2,8 +2,9 @@
 
 import time as wall
 from collections import Counter, deque
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field, replace
+from difflib import get_close_matches
 from typing import Protocol
 
 import numpy as np
@@ -18,6 +19,7 @@ from agent.groups import Groups
 from agent.intake.columns import Decoded
 from agent.intake.decode import FeedbackDecoder, PredictionDecoder
 from agent.intake.source import RawBatch, TableBatch
+from agent.intake.values import canonical
 from agent.intake.vocabulary import Vocabulary
 from agent.join import Corrections, Join
 from agent.panes import FOREVER, NEVER, Entries, OpenPanes, PartitionClock, summed
@@ -26,7 +28,7 @@ from agent.windows import Window
 from detectors.accuracy import performance_sketch
 from detectors.batch import Batch, Feedback, Outcomes
 from detectors.cells import ErrorCells, InputCells
-from detectors.evidence import Detector, RatioDetector, Severity
+from detectors.evidence import Detector, RatioDetector, Severity, Stream
 from detectors.power import Power, power
 from detectors.profile import Profile
 from detectors.registry import default_detectors
@@ -36,6 +38,7 @@ Ints = NDArray[np.int64]
 LATENCY_BOUNDS = np.array([0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 10])
 PANE_SECONDS_BOUNDS = np.array([0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0])
 REJECTED_KEPT = 50
+RECENT_BATCHES = 50  # of predictions, over which it is told whether most can be used
 HOUR = 3_600_000  # milliseconds
 
 
@@ -68,6 +71,7 @@ class Counters:
     latency_sum: NDArray[np.float64] = field(init=False)
     pane_seconds: Ints = field(init=False)
     pane_seconds_sum: float = 0.0
+    recent: deque[tuple[int, int]] = field(default_factory=lambda: deque(maxlen=RECENT_BATCHES))
     recent_rejected: deque[Rejected] = field(default_factory=lambda: deque(maxlen=REJECTED_KEPT))
 
     def __post_init__(self) -> None:
@@ -137,6 +141,7 @@ class Model:
     ) -> None:
         self.name, self.config, self.settings = name, config, settings
         self.profile, self.profile_hash = profile, profile_hash
+        check_profile(name, config, profile)
         self._detect_after = detect_after
         self.pane = int(settings.pane)
         self.versions = Vocabulary()
@@ -167,6 +172,7 @@ class Model:
         self.panes = 0
         self.first_time: int | None = None
         self.last_time: int | None = None
+        self.last_joined: int | None = None
 
     def _detection(self) -> Detection:
         share = 1000 * len(self.settings.models)
@@ -175,7 +181,7 @@ class Model:
             "ticket": self.settings.alerts.ticket.per_second / share,
         }
         detectors: list[Detector] = default_detectors(self.profile, self.cells)
-        detectors += river_detectors(self.config, rates, self.pane, detectors)
+        detectors += river_detectors(self.name, self.config, rates, self.pane, detectors)
         traffic = self.profile.traffic
         tick = -(-traffic.tick // self.pane) * self.pane if traffic is not None else 0
         errors = self.errors.size if self.errors is not None else 0
@@ -220,7 +226,7 @@ class Model:
         """The partition of that number; a new one has seen nothing."""
         if number not in self.partitions:
             lateness, feedback = int(self.settings.lateness), self.config.feedback
-            self.partitions[number] = Partition(
+            made = Partition(
                 PartitionClock(self.pane, lateness),
                 PartitionClock(self.pane, lateness),
                 Join(
@@ -230,12 +236,18 @@ class Model:
                     int(feedback.memory),
                 ),
             )
+            if self.closed > NEVER:
+                # What is closed stays closed: older rows of a partition that comes late are late.
+                for clock in (made.predictions, made.feedback):
+                    clock.advance(self.closed * self.pane + lateness)
+            self.partitions[number] = made
         return self.partitions[number]
 
     def predictions(self, raw: RawBatch | TableBatch, latest: int) -> None:
         """Take in a batch of predictions; times after `latest` (milliseconds) are rejected."""
         decoded = self._decode_predictions.decode(raw, latest=latest)
         self.counters.reject(raw, decoded)
+        self.counters.recent.append((len(decoded.rows), len(decoded.rejected)))
         partition = self.partition(raw.partition)
         batch = decoded.rows
         if not len(batch):
@@ -280,12 +292,14 @@ class Model:
     def _fold(self, partition: Partition, outcomes: Outcomes, corrections: Corrections) -> None:
         if self.errors is not None:
             partition.detected.add(fold_errors(self.errors, outcomes, self.pane, self.cells.size))
+        if len(outcomes):
+            self.last_joined = max(self.last_joined or NEVER, int(outcomes.time.max()))
         partition.shown.add(fold_performance(self.performance, outcomes, corrections, self.pane))
 
     @property
     def learning(self) -> bool:
         """The traffic that the profile was learned from is not over yet."""
-        return self.closed * self.pane < self._detect_after
+        return self._detect_after > NEVER and self.closed * self.pane < self._detect_after
 
     @property
     def traffic_bucket(self) -> int:
@@ -359,13 +373,17 @@ class Model:
             window.slide(before - 1)
         return entries.take(slice(now, None))
 
-    def end_of(self, predictions: bool, number: int) -> None:
-        """A topic's partition holds no more: its watermark follows the other topic's."""
+    def end_of(self, predictions: bool, number: int, recorded: bool = True) -> None:
+        """A topic's partition holds no more: its watermark follows the other topic's.
+
+        With `recorded` it is the end of a recording, which is no silence of the model.
+        """
         partition = self.partition(number)
         if predictions:
             partition.predictions.advance(partition.feedback.watermark)
-            newest = max(p.predictions.newest for p in self.partitions.values())
-            self.traffic_ends = (newest // self.pane + 1) * self.pane
+            if recorded:
+                newest = max(p.predictions.newest for p in self.partitions.values())
+                self.traffic_ends = (newest // self.pane + 1) * self.pane
         else:
             partition.feedback.advance(partition.predictions.watermark)
 
@@ -384,17 +402,68 @@ class Model:
 
 
 def river_detectors(
-    config: ModelConfig, rates: dict[Severity, float], pane: int, others: list[Detector]
+    name: str, config: ModelConfig, rates: dict[Severity, float], pane: int, others: list[Detector]
 ) -> Iterator[Detector]:
     """Detectors of the river library that the configuration names."""
+    weights = config.detectors.weights
+    pages = sum(_weight(weights, d.stream) for d in others if d.stream.severity == "page")
     for entry in config.river:
-        if (entry.detector, entry.on) != ("drift.ADWIN", "error"):
-            raise UsageError(
-                f"river: {entry.detector} on {entry.on} is not supported yet: "
-                "write detector: drift.ADWIN, on: error"
-            )
         from detectors.drift.river import SAMPLE, RiverAdwin
 
-        pages = sum(d.stream.severity == "page" for d in others) + len(config.river)
-        delta = entry.false_alarm_probability or rates["page"] * pane / pages / SAMPLE
-        yield RiverAdwin(delta, entry.params)
+        where = f"models.{name}.river"
+        if (entry.detector, entry.on) != ("drift.ADWIN", "error"):
+            raise UsageError(
+                f"{where}: {entry.detector} on {entry.on} is not supported yet: "
+                "write detector: drift.ADWIN, on: error"
+            )
+        if "delta" in entry.params:
+            raise UsageError(
+                f"{where}: delta follows from the alert budget: remove it from params, or state "
+                "false_alarm_probability"
+            )
+        # What the stream may spend in the shortest time there can be between two panes.
+        own = _weight(weights, RiverAdwin(0.5).stream)
+        most = rates["page"] * pane * own / (pages + own * len(config.river)) / SAMPLE
+        stated = entry.false_alarm_probability
+        if stated is not None and stated > most:
+            raise UsageError(
+                f"{where}: false_alarm_probability {stated:g} is more than the budget has for a "
+                f"step ({most:.2g}), so that it could never ring: leave it out"
+            )
+        yield RiverAdwin(stated or most, entry.params)
+
+
+def _weight(weights: Mapping[str, float], stream: Stream) -> float:
+    return weights.get(stream.detector, 1.0) * weights.get(stream.target, 1.0)
+
+
+def check_profile(name: str, config: ModelConfig, profile: Profile) -> None:
+    """UsageError where profile and configuration contradict each other."""
+    schema, again = profile.schema, "make it again with `tocsin profile`"
+    if schema.task != config.task:
+        raise UsageError(
+            f"models.{name}: the profile was made for {schema.task}, the task is {config.task}: "
+            f"{again}"
+        )
+    if config.task == "binary":
+        if schema.classes[1] != canonical(config.positive):
+            raise UsageError(
+                f"models.{name}.positive: the profile was made for {schema.classes[1]!r}: {again}"
+            )
+        if schema.threshold != config.threshold:
+            raise UsageError(
+                f"models.{name}.threshold: the profile was made for {schema.threshold:g}: {again}"
+            )
+    kinds = {f.name: "numeric" for f in schema.numeric}
+    kinds |= {f.name: "categorical" for f in schema.categorical}
+    for feature, settings in config.features.items():
+        where = f"models.{name}.features.{feature}"
+        if settings.ignore:
+            if feature in kinds:
+                raise UsageError(f"{where}: is to be ignored, but in the profile: {again}")
+        elif feature not in kinds:
+            near = get_close_matches(feature, kinds, 1)
+            hint = f"did you mean {near[0]!r}?" if near else f"there are {', '.join(kinds)}"
+            raise UsageError(f"{where}: the profile has no such feature: {hint}")
+        elif settings.type not in (None, kinds[feature]):
+            raise UsageError(f"{where}.type: it is {kinds[feature]} in the profile: {again}")

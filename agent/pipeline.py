@@ -2,8 +2,8 @@
 
 from collections.abc import Iterable, Mapping
 
-from agent.config import Config
-from agent.intake.decode import route
+from agent.config import Config, ModelConfig
+from agent.intake.decode import route, rows_of
 from agent.intake.source import RawBatch, TableBatch, TopicPartition
 from agent.learning import Learner
 from agent.model import Model, Recorder
@@ -46,6 +46,12 @@ class Pipeline:
         for name, model in watched.items():
             self._readers.setdefault(model.predictions.topic, []).append((name, True))
             self._readers.setdefault(model.feedback.topic, []).append((name, False))
+        # Models that share a topic with others, watched or not, get only records that name them.
+        self._shared = {
+            topic: [n for n, m in config.models.items() if topic in _topics(m)]
+            for topic in self._readers
+        }
+        self.uneven = ""  # topics of a model that do not fit together, in one line
         self._arrived: dict[TopicPartition, float] = {}
 
     @property
@@ -58,11 +64,10 @@ class Pipeline:
         at = (batch.topic, batch.partition)
         self._arrived[at] = now
         readers = self._readers.get(batch.topic, [])
-        parts: Mapping[str, RawBatch | TableBatch]
-        if isinstance(batch, RawBatch) and len(readers) > 1:
-            parts = self._split(batch, [name for name, _ in readers])
-        else:
-            parts = {name: batch for name, _ in readers[:1]}
+        sharing = self._shared.get(batch.topic, [])
+        parts: Mapping[str, RawBatch | TableBatch] = {name: batch for name, _ in readers}
+        if len(sharing) > 1:
+            parts = self._split(batch, sharing)
         for name, predictions in readers:
             part = parts.get(name)
             if part is None or not len(part):
@@ -71,8 +76,14 @@ class Pipeline:
             (model.predictions if predictions else model.feedback)(part, latest)
         self.offsets[at] = int(batch.offsets[-1]) + 1
 
-    def _split(self, batch: RawBatch, names: list[str]) -> Mapping[str, RawBatch]:
-        parts, rejected = route(batch, self.config.models[names[0]].fields.model, names)
+    def _split(
+        self, batch: RawBatch | TableBatch, names: list[str]
+    ) -> Mapping[str, RawBatch | TableBatch]:
+        """The records of each of the models that share a topic; others' are counted."""
+        path = self.config.models[names[0]].fields.model
+        if isinstance(batch, TableBatch):
+            return {name: rows_of(batch, path, name) for name in names}
+        parts, rejected = route(batch, path, names)
         if rejected:
             key = (batch.topic, UNKNOWN_MODEL)
             self.unrouted[key] = self.unrouted.get(key, 0) + len(rejected)
@@ -86,10 +97,28 @@ class Pipeline:
         return model
 
     def assign(self, partitions: Iterable[TopicPartition]) -> None:
-        """Expect these partitions: no pane closes before each of them has been heard."""
+        """Expect these partitions: no pane closes before each of them has been heard.
+
+        A partition that only one of a model's two topics has gets no answer from the other: that
+        one's watermark follows. `uneven` says so, since its records can then never be joined.
+        """
+        numbers: dict[str, set[int]] = {}
         for topic, number in partitions:
+            numbers.setdefault(topic, set()).add(number)
             for name, _ in self._readers.get(topic, []):
                 self._model(name).partition(number)
+        self.uneven = ""
+        for name in self.models:
+            topics = _topics(self.config.models[name])
+            given = [numbers.get(topic, set()) for topic in topics]
+            for number in given[0] ^ given[1]:
+                self._model(name).end_of(number in given[1], number, recorded=False)
+            if given[0] != given[1] and all(given):
+                sizes = ", ".join(f"{t} {len(n)}" for t, n in zip(topics, given, strict=True))
+                self.uneven = (
+                    f"models.{name}: its topics differ in partitions ({sizes}): predictions and "
+                    "feedback cannot all be joined"
+                )
 
     def idle(self, lag: Mapping[TopicPartition, int], now: float) -> None:
         """Let the clock close the panes of partitions read to their end and silent since.
@@ -124,3 +153,7 @@ class Pipeline:
             alarms += self._model(name).finish()
             self._model(name)
         return alarms
+
+
+def _topics(model: ModelConfig) -> tuple[str, str]:
+    return model.predictions.topic, model.feedback.topic

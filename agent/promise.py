@@ -141,8 +141,8 @@ def _held_out(
     rows = batch.take(last)
     rung = _rings(judge.detection, fitted, rows, known[1], model.pane)
     span = int(rows.time[-1] - rows.time[0])
-    tolerated = {s: b.rate * span for s, b in judge.detection.budgets.items()}
-    return HeldOut(len(rows), span / 86_400_000, dict(tolerated), rung)
+    tolerated: dict[str, float] = {s: b.rate * span for s, b in judge.detection.budgets.items()}
+    return HeldOut(len(rows), span / 86_400_000, tolerated, rung)
 
 
 def _rings(

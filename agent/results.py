@@ -79,6 +79,7 @@ def _records(model: Model) -> dict[str, Any]:
         "predictions": sum(model.counters.predictions.values()),
         "feedback": model.counters.feedback,
         **{name: counts[name] for name in outcomes},
+        "forgotten": counts["forgotten"],
         "late": sum(model.counters.late.values()),
         "rejected": dict(sorted(rejected.items())),
     }

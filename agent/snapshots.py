@@ -74,6 +74,7 @@ def status(model: Model | Learner, lag: Mapping[TopicPartition, int], now: float
         predictions={(model.versions.name(v),): n for v, n in counters.predictions.items()},
         feedback={(o,): sum(j.counts[o] for j in joins) for o in outcomes},
         rejected={key: n for key, n in counters.rejected.items()},
+        forgotten=float(sum(j.counts["forgotten"] for j in joins)),
         late={(topic,): n for topic, n in counters.late.items()},
         label_coverage=labelled / known if known else None,
         label_delay=_label_delay(joins),
@@ -123,6 +124,7 @@ def _learning(learner: Learner) -> ModelStatus:
         last_time=None,
         watermark=None,
         panes=0,
+        rejected={key: n for key, n in learner.rejected.items()},
         blind={(reason,): float(reason == "learning") for reason in BLIND},
         learning=(learner.seen, learner.config.warmup),
     )
@@ -163,17 +165,12 @@ def _blind(
     latest = model.detected[max(model.detected)].total
     first = model.cells.columns[0]
     rows = int(latest[first.start : first.stop].sum())
-    rejected = sum(
-        n
-        for (t, why), n in model.counters.rejected.items()
-        if t == topics[0] and why != "duplicate"
-    )
-    accepted = sum(model.counters.predictions.values())
+    accepted, rejected = (sum(n[i] for n in model.counters.recent) for i in (0, 1))
     patience = min(model.config.feedback.horizon, LABELS_BY)
-    seen_for = model.watermark - (model.first_time or model.watermark)
+    since_label = model.watermark - (model.last_joined or model.first_time or model.watermark)
     holds = {
         "no_traffic": rows == 0 or any(a.kind == "silence" for a in model.alarms.standing.values()),
-        "no_feedback": labelled == 0 and known >= FEW_LABELS and seen_for >= patience,
+        "no_feedback": known - labelled >= FEW_LABELS and since_label >= patience,
         "lagging": waiting and model.watermark < now * 1000 - LAGGING,
         "too_few": model.profile.rows < FEW_REFERENCE,
         "undecodable": rejected > accepted,

@@ -6,6 +6,7 @@ promise probabilities that the data do not have.
 """
 
 from dataclasses import dataclass
+from itertools import pairwise
 
 import numpy as np
 from numpy.typing import NDArray
@@ -50,11 +51,15 @@ def reference_bins(values: NDArray[np.float64], levels: NDArray[np.float64] = LE
     quantiles = ordered[np.minimum((levels * n).astype(np.int64), n - 1)]
     edges = np.unique(np.concatenate([quantiles, heavy, np.nextafter(heavy, np.inf)]))
     edges = _without_sparse(ordered, edges, heavy)
+    if len(edges) < 2:
+        # Hardly any spread: what lies outside the reference's range has bins of its own.
+        edges = np.unique([ordered[0], *edges, np.nextafter(ordered[-1], np.inf)])
     position = np.searchsorted(ordered, edges, side="left")
     bounds = np.concatenate([[0], position, [n]])
     counts = np.diff(bounds).astype(np.int64)
-    sums = np.add.reduceat(ordered, np.minimum(bounds[:-1], n - 1))
-    centre = np.where(counts > 0, sums / np.maximum(counts, 1), ordered[-1])
+    sums = np.array([ordered[a:b].sum() for a, b in pairwise(bounds)])
+    outside = np.where(np.arange(len(counts)) == 0, ordered[0], ordered[-1])
+    centre = np.where(counts > 0, sums / np.maximum(counts, 1), outside)
     return Bins(edges, counts, centre)
 
 

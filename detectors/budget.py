@@ -167,7 +167,7 @@ class Budget:
         A stream that says nothing is not credited, or it would ring in the end on no evidence.
         """
         speaks = np.logical_or.reduceat(pane != 0.0, self._start[:-1])
-        elapsed = np.where(speaks, np.minimum(time - now.credited, LONGEST_CREDIT), 0)
+        elapsed = np.where(speaks, np.clip(time - now.credited, 0, LONGEST_CREDIT), 0)
         now.credited[speaks] = time
         return elapsed
 

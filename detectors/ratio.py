@@ -73,9 +73,11 @@ def table(
     return np.asarray(np.floor((np.log(ratio) - margin[:, None]).T * SCALE), dtype=np.int64)
 
 
-def rate_limit(events: float, trials: float, upper: bool = True) -> float:
-    """Wilson's 99% limit for a rate seen `events` times in `trials` (Wilson, 1927)."""
-    z = CONFIDENCE
+def rate_limit(events: float, trials: float, upper: bool = True, z: float = CONFIDENCE) -> float:
+    """Limit, z standard errors off (99% by default), of a rate seen `events` in `trials` times.
+
+    Wilson (1927).
+    """
     centre = events + z * z / 2
     spread = z * np.sqrt(events * (trials - events) / max(trials, 1) + z * z / 4)
     limit = (centre + (spread if upper else -spread)) / (trials + z * z)

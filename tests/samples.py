@@ -122,6 +122,7 @@ def credit() -> ModelStatus:
             ("credit.predictions", "not_json"): 31.0, ("credit.predictions", "no_id"): 4.0,
             ("credit.feedback", "bad_label"): 12.0,
         },
+        forgotten=0.0,
         late={("credit.predictions",): 412.0, ("credit.feedback",): 7.0},
         label_coverage=0.648,
         label_delay=histogram(DELAY, (812, 5_630, 24_019, 61_002, 8_110, 0), 2.61e10),

@@ -35,11 +35,6 @@ def _profile_problems(config: Config, name: str) -> list[str]:
         return []
     try:
         profile, digest = load(model.profile)
-        if profile.schema.task != model.task:
-            return [
-                f"models.{name}: the profile was made for {profile.schema.task}, the task is "
-                f"{model.task}: make it again with `tocsin profile`"
-            ]
         Model(name, model, config, profile, digest)
     except TocsinError as error:
         return [f"models.{name}: {error}"]

@@ -5,11 +5,10 @@ from pathlib import Path
 from typing import Any
 
 from rich.console import Console
-from rich.table import Table
 
 from agent import profile_file
 from agent.commands.replay import write_json
-from agent.commands.terminal import progress_bar
+from agent.commands.terminal import add_row, output, progress_bar, table
 from agent.config import Config
 from agent.errors import Exit, UsageError
 from agent.intake.table import Reference, read_reference
@@ -45,8 +44,8 @@ def make_profile(
         compared = compare(train, _read(config, name, test), profile, model)
         findings += compared.findings
     digest = profile_file.save(profile, target)
-    console = Console()
-    console.print(f"[bold]{target}[/]: profile {digest} of {profile.rows} rows of {data}")
+    console = output()
+    console.print(f"{target}: profile {digest} of {profile.rows} rows of {data}")
     _show(console, profile)
     _show_performance(console, trained, compared)
     promised = promise(name, config, train, profile) if budget else None
@@ -65,9 +64,9 @@ def make_profile(
 def show_profile(path: Path) -> None:
     """Print a profile."""
     profile, digest = profile_file.load(path)
-    console = Console()
+    console = output()
     origin = "learned from traffic" if profile.learned else "made from reference data"
-    console.print(f"[bold]{path}[/]: profile {digest} of {profile.rows} rows, {origin}")
+    console.print(f"{path}: profile {digest} of {profile.rows} rows, {origin}")
     _show(console, profile)
 
 
@@ -83,22 +82,22 @@ def _read(config: Config, name: str, path: Path) -> Reference:
 def _show(console: Console, profile: Profile) -> None:
     if profile.first_time is not None:
         console.print(f"from {moment(profile.first_time)} to {moment(profile.last_time)}")
-    table = Table("feature", "type", box=None, header_style="bold")
+    rows = table("feature", "type")
     for heading in ("missing", "invalid", "cells", "mean", "sd", "min", "max"):
-        table.add_column(heading, justify="right")
-    table.add_column("most frequent")
+        rows.add_column(heading, justify="right")
+    rows.add_column("most frequent")
     scores = () if profile.score is None else (profile.score,)
     for part in (*profile.features, *scores, profile.predicted):
         rates = (f"{part.missing / profile.rows:.1%}", f"{part.invalid / profile.rows:.1%}")
         if isinstance(part, NumericProfile):
             numbers = (f"{v:.4g}" for v in (part.mean, part.std, part.minimum, part.maximum))
-            table.add_row(part.name, "numeric", *rates, str(len(part.counts)), *numbers, "")
+            add_row(rows, part.name, "numeric", *rates, str(len(part.counts)), *numbers, "")
         else:
             ranked = sorted(zip(part.counts, part.categories, strict=True), reverse=True)[:3]
             most = ", ".join(f"{c} {n / profile.rows:.0%}" for n, c in ranked)
             known = str(len(part.categories))
-            table.add_row(part.name, "categorical", *rates, known, "", "", "", "", most)
-    console.print(table)
+            add_row(rows, part.name, "categorical", *rates, known, "", "", "", "", most)
+    console.print(rows)
 
 
 def _show_performance(
@@ -106,31 +105,33 @@ def _show_performance(
 ) -> None:
     if not trained:
         return
-    table = Table("metric", box=None, header_style="bold")
-    table.add_column("reference", justify="right")
+    rows = table("metric")
+    rows.add_column("reference", justify="right")
     if compared is not None:
-        table.add_column("test", justify="right")
+        rows.add_column("test", justify="right")
     for metric, value in trained.items():
         row = [f"{value:.4g}"]
         if compared is not None:
             row.append(f"{compared.test[metric]:.4g}" if metric in compared.test else "")
-        table.add_row(metric, *row)
-    console.print(table)
+        add_row(rows, metric, *row)
+    console.print(rows)
 
 
 def _show_promise(console: Console, promised: Promise) -> None:
     """What the budget means: delays by stream, the check on held-out rows, and what is open."""
-    table = Table("detector", "target", "severity", "basis", box=None, header_style="bold")
+    rows = table("detector", "target", "severity", "basis")
     changes = list(dict.fromkeys(c for s in promised.streams for c in s.delays))
     for heading in ("tempered", *changes):
-        table.add_column(heading, justify="right")
-    for stream in promised.streams:
+        rows.add_column(heading, justify="right")
+    # The others have nothing to tell but that their evidence is exact.
+    telling = [s for s in promised.streams if s.delays or s.basis != "exact"]
+    for stream in telling:
         delays = [_events(stream.delays[c]) if c in stream.delays else "" for c in changes]
         basis = f"{stream.basis}, daily season" if stream.season else stream.basis
         tempered = f"{stream.temper:.3g}" if stream.temper > 1 else ""
-        table.add_row(stream.detector, stream.target, stream.severity, basis, tempered, *delays)
-    console.print("[bold]events until a change rings[/], on average, under this budget")
-    console.print(table)
+        add_row(rows, stream.detector, stream.target, stream.severity, basis, tempered, *delays)
+    console.print("events until a change rings, on average, under this budget", style="bold")
+    console.print(rows)
     held = promised.held_out
     if held is not None:
         for severity, tolerated in held.tolerated.items():
@@ -141,7 +142,7 @@ def _show_promise(console: Console, promised: Promise) -> None:
                 f"false {severity}s, {tolerated:.2g} tolerated{names}"
             )
     for line in promised.not_promised:
-        console.print(f"[yellow]not promised[/] {line}")
+        console.print(f"not promised: {line}", style="yellow")
 
 
 def _events(delay: float) -> str:
@@ -151,9 +152,9 @@ def _events(delay: float) -> str:
 def _show_findings(console: Console, findings: list[Finding]) -> None:
     for finding in findings:
         style = "red" if finding.level == "failure" else "yellow"
-        console.print(f"[{style}]{finding.level}[/] {finding.about}: {finding.text}")
+        console.print(f"{finding.level} {finding.about}: {finding.text}", style=style)
     if not findings:
-        console.print("[green]nothing remarkable[/]")
+        console.print("nothing remarkable", style="green")
 
 
 def _found(

@@ -5,10 +5,8 @@ from pathlib import Path
 from typing import Any
 
 import click
-from rich.console import Console
-from rich.table import Table
 
-from agent.commands.terminal import progress_bar
+from agent.commands.terminal import add_row, output, progress_bar, table
 from agent.config import Config
 from agent.errors import Exit, UsageError
 from agent.loop import describe
@@ -49,6 +47,8 @@ def run_replay(
         )
     if recorder is not None and series is not None:
         recorder.write(series)
+    for line in config.unused():
+        click.echo(f"note: {line}", err=True)
     result = results(pipeline)
     if json_path is not None:
         write_json(json_path, result)
@@ -69,30 +69,30 @@ def write_json(path: Path, content: Any) -> None:
 
 
 def _show(model: str, found: dict[str, Any]) -> None:
-    console = Console()
+    console = output()
     records = found["records"]
     console.print(
-        f"[bold]{model}[/] {found['from']} to {found['to']}: "
+        f"{model} {found['from']} to {found['to']}: "
         f"{records['predictions']} predictions, {records['joined']} joined, "
         f"{sum(records['rejected'].values())} rejected, {len(found['alarms'])} alarms"
     )
     if found["blind"]:
         console.print(f"blind: {', '.join(found['blind'])}")
-    performance = Table("segment", box=None, header_style="bold")
+    performance = table("segment")
     metrics = [m for m in found["performance"].get("all", {}) if m != "count"][:SHOWN_METRICS]
     for metric in ("count", *metrics):
         performance.add_column(metric, justify="right")
     for segment, values in found["performance"].items():
         cells = [f"{values[m]:.4g}" if m in values else "" for m in metrics]
-        performance.add_row(segment, f"{values['count']:.0f}", *cells)
+        add_row(performance, segment, f"{values['count']:.0f}", *cells)
     if found["performance"]:
         console.print(performance)
-    drift = Table("target", box=None, header_style="bold")
+    drift = table("target")
     for measure in ("psi", "js", "ks", "wasserstein"):
         drift.add_column(measure, justify="right")
     for target, values in sorted(found["drift"].items(), key=lambda item: -item[1]["psi"]):
         cells = [f"{values[m]:.4g}" if m in values else "" for m in ("psi", "js", "ks")]
         wasserstein = f"{values['wasserstein']:.4g}" if "wasserstein" in values else ""
-        drift.add_row(target, *cells, wasserstein)
+        add_row(drift, target, *cells, wasserstein)
     if found["drift"]:
         console.print(drift)

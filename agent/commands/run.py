@@ -34,6 +34,8 @@ def run_agent(config: Config) -> None:
     server = HttpServer(config.http.host, config.http.port, loop.snapshot)
     server.start()
     log.info("listening", port=server.port, models=list(config.models), config=config.hash)
+    for line in config.unused():
+        log.warning("not in use", key=line)
     try:
         with Stop() as stop:
             loop.run(stop.requested)

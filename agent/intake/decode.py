@@ -159,6 +159,16 @@ def route(
     return parts, rejected
 
 
+def rows_of(batch: TableBatch, path: str, name: str) -> TableBatch:
+    """The rows of a shared table that name this model; all rows where no column names one."""
+    column = _find(batch.columns, Slot.at(path))
+    if column is None:
+        return batch
+    rows = [i for i, cell in enumerate(column) if cell == name]
+    columns = {key: [cells[i] for i in rows] for key, cells in batch.columns.items()}
+    return replace(batch, columns=columns, offsets=batch.offsets[rows])
+
+
 def _find(columns: Mapping[str, list[object]], slot: Slot) -> list[object] | None:
     return next((columns[name] for name in slot.names if name in columns), None)
 

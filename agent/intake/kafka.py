@@ -56,6 +56,10 @@ _REBALANCED = (
 )
 
 
+# A broker answers a fetch within half a second even where there is nothing to fetch.
+STALE_SECONDS = 3.0
+
+
 @dataclass(frozen=True, slots=True)
 class KafkaSettings:
     """How to reach Kafka and as whom.
@@ -313,6 +317,7 @@ class KafkaSource:
         }
         self._assigned = _Assignment()
         self._consumer: Any = None
+        self._heard: dict[TopicPartition, float] = {}
         self._poll_problem = ""
         self._commit_problem = ""
         self._network = _Network(settings, self._options)
@@ -363,6 +368,7 @@ class KafkaSource:
             try:
                 consumer = KafkaConsumer(kafka_client=self._network.client, **self._options)
                 _complete_every_join(consumer._coordinator)
+                self._heard = _listen(consumer._fetcher)
                 consumer.subscribe(self._topics, listener=self._assigned)
             except (errors.KafkaError, ValueError) as error:
                 raise _unreachable(self._settings, error) from error
@@ -376,7 +382,8 @@ class KafkaSource:
     def lag(self) -> Mapping[TopicPartition, int]:
         """Records between the position and the end, for each assigned partition (-1: unknown).
 
-        Known from what the last fetch said: no request is sent.
+        Known from what the last fetch said: no request is sent. A broker that has stopped answering
+        says nothing of where its partitions end.
         """
         if self._consumer is None:
             return {}
@@ -384,6 +391,8 @@ class KafkaSource:
         states = self._consumer._subscription.assignment
         return {
             partition: _lag(states.get(KafkaTopicPartition(*partition)))
+            if time.monotonic() - self._heard.get(partition, 0.0) < STALE_SECONDS
+            else -1
             for partition in self._assigned.partitions
         }
 
@@ -435,6 +444,20 @@ def _complete_every_join(coordinator: Any) -> None:
     """
     wanted = coordinator.need_rejoin
     coordinator.need_rejoin = lambda: coordinator.rejoining or wanted()
+
+
+def _listen(fetcher: Any) -> dict[TopicPartition, float]:
+    """When each partition was last answered for, empty answers included; kept up to date."""
+    heard: dict[TopicPartition, float] = {}
+    handle = fetcher._handle_fetch_response
+
+    def note(node_id: object, fetch_offsets: Any, *rest: Any) -> Any:
+        now = time.monotonic()
+        heard.update({(tp.topic, tp.partition): now for tp in fetch_offsets})
+        return handle(node_id, fetch_offsets, *rest)
+
+    fetcher._handle_fetch_response = note
+    return heard
 
 
 def _raw_batch(partition: KafkaTopicPartition, records: list[Any]) -> RawBatch:

@@ -144,6 +144,14 @@ METRICS: tuple[Metric, ...] = (
         _keyed(lambda status: status.late),
     ),
     Metric(
+        "tocsin_forgotten_total",
+        "counter",
+        "predictions",
+        ("model",),
+        "Predictions that had to be forgotten, for want of memory, before a label could come.",
+        _single(lambda status: status.forgotten),
+    ),
+    Metric(
         "tocsin_label_coverage_ratio",
         "gauge",
         "ratio",

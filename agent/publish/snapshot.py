@@ -83,6 +83,7 @@ class ModelStatus:
     predictions: Mapping[tuple[str, ...], float] = field(default_factory=dict)  # version
     feedback: Mapping[tuple[str, ...], float] = field(default_factory=dict)  # outcome
     rejected: Mapping[tuple[str, ...], float] = field(default_factory=dict)  # topic, reason
+    forgotten: float = 0.0  # predictions given up for want of memory before a label came
     late: Mapping[tuple[str, ...], float] = field(default_factory=dict)  # topic
     label_coverage: float | None = None
     label_delay: Histogram | None = None

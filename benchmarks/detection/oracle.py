@@ -32,7 +32,9 @@ def ratios(change: Change, process: Process, z: Floats) -> Floats:
         left[:, 1:] -= process.rho * values[:, :-1]
         return left**2 / (2 * spread2)
 
-    return np.maximum(innovation(z) - innovation(back) - stretch, FLOOR)
+    ratio = innovation(z) - innovation(back) - stretch
+    impossible = (z < moved[0]) | (z > moved[-1])  # beyond the support after the change
+    return np.where(impossible, FLOOR, np.maximum(ratio, FLOOR))
 
 
 def rate_ratios(change: Change, marked: Floats) -> Floats:

@@ -59,10 +59,15 @@ UNITS = ("numeric", *RATES)
 
 _grid = np.linspace(-8, 8, 8001)
 _spread = np.sqrt(1 - HUMP**2)
-_skewed = (gamma.isf(ndtr(-_grid), 4.0) - 4.0) / 2.0
-_wide = np.linspace(-HUMP - 8 * _spread, HUMP + 8 * _spread, 8001)
-_humps_cdf = (ndtr((_wide - HUMP) / _spread) + ndtr((_wide + HUMP) / _spread)) / 2
-_humps = np.interp(ndtr(_grid), _humps_cdf, _wide)
+# Either tail from its own side: 1 - p loses its digits where p is tiny.
+_skewed = np.where(_grid < 0, gamma.ppf(ndtr(_grid), 4.0), gamma.isf(ndtr(-_grid), 4.0)) / 2 - 2
+_wide = np.linspace(-HUMP - 8 * _spread, 0.0, 8001)
+_lower = np.interp(
+    _grid[:4001],
+    ndtri((ndtr((_wide - HUMP) / _spread) + ndtr((_wide + HUMP) / _spread)) / 2),
+    _wide,
+)
+_humps = np.concatenate([_lower, -_lower[-2::-1]])
 
 
 def _mean(by: float, over: int = 0) -> Callable[[Floats, Floats], Floats]:

@@ -5,7 +5,7 @@ import numpy as np
 from detectors.cells import InputCells
 from detectors.evidence import RatioDetector, Stream
 from detectors.profile import ErrorProfile, Profile
-from detectors.ratio import SCALES, SHIFTS, rate_limit, rate_table, shifted, table
+from detectors.ratio import SCALES, SHIFTS, rate_limit, rate_table, shifted, spikes, table
 
 FACTORS = (1.25, 1.5, 2.0, 3.0, 5.0)  # of the odds of an error
 IMMATERIAL_RELATIVE = 0.1
@@ -46,16 +46,19 @@ class ErrorRate(RatioDetector):
 class ErrorSize(RatioDetector):
     """Regression: are absolute errors larger than on the labelled reference?
 
-    Alternatives move the error's normal scores upward or stretch them.
+    Alternatives move the error's normal scores upward, stretch them, or put a fifth of all errors
+    into the largest bin.
     """
 
     def __init__(self, error: ErrorProfile) -> None:
         counts = np.array(error.counts)
-        p = counts / counts.sum()
+        p = (counts + 0.5) / (counts + 0.5).sum()
         larger = [shifted(p, s) for s in SHIFTS]
         wider = [shifted(p, s / 2, s) for s in SCALES if s > 1]
         immaterial = np.array([shifted(p, s) for s in (0.0, IMMATERIAL_SHIFT)])
-        evidence = table(p, np.array(larger + wider), float(counts.sum()), immaterial)
+        largest = spikes(p)[-1:]
+        alternatives = np.concatenate([larger, wider, largest])
+        evidence = table(p, alternatives, float(counts.sum()), immaterial)
         stream = Stream("error_size", "error", "accuracy", "page", evidence.shape[1])
         super().__init__(stream, "errors", np.arange(len(counts)), evidence)
 

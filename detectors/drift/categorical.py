@@ -10,6 +10,9 @@ from detectors.sketch import Counts
 
 FACTORS = (1.5, 2.0, 4.0)  # of the odds, up and down
 IMMATERIAL = 0.1  # relative change of a share that does not count
+SHARES = (0.05, 0.2, 0.5, 0.8, 0.95)  # tested as well, for categories that were rare or the rule
+APART = 1.15  # least ratio of odds between an alternative and its null
+STRICT = 3.5  # standard errors of a limit: 1% over the forty limits of a column together
 WATCHED = 20  # the most frequent categories
 FEWEST_REFERENCE = 100
 
@@ -40,15 +43,17 @@ class CategoricalDrift(RatioDetector):
 
     @staticmethod
     def _category(counts: Counts, i: int) -> Counts:
-        n, share = float(counts.sum()), float(counts[i] / counts.sum())
-        above = max(rate_limit(counts[i], n), share * (1 + IMMATERIAL))
-        below = min(rate_limit(counts[i], n, upper=False), share * (1 - IMMATERIAL))
+        n = float(counts.sum())
+        share = (counts[i] + 0.5) / (n + 1)
+        above = max(rate_limit(counts[i], n, z=STRICT), share * (1 + IMMATERIAL))
+        below = min(rate_limit(counts[i], n, upper=False, z=STRICT), share * (1 - IMMATERIAL))
         parts = []
         for null, up in ((above, True), (below, False)):
-            odds = share / max(1 - share, 1e-9)
-            moved = np.array([odds * f if up else odds / f for f in FACTORS])
-            q = moved / (1 + moved)
-            q = q[(q > null * 1.05) & (q < 1 - 1e-6)] if up else q[(q < null / 1.05) & (q > 1e-6)]
+            factors = np.array(FACTORS) if up else 1 / np.array(FACTORS)
+            moved = factors * share / (1 - share)
+            q = np.unique(np.concatenate([moved / (1 + moved), SHARES]))
+            odds = q / (1 - q) / max(null / max(1 - null, 1e-9), 1e-9)  # relative to the null's
+            q = q[(odds > APART) if up else (odds < 1 / APART)]
             if 0 < null < 1 and len(q):
                 is_it, is_not = rate_table(null, q)[1], rate_table(null, q)[0]
                 block = np.repeat(is_not[None, :], len(counts), axis=0)

@@ -42,7 +42,7 @@ class NumericDrift(RatioDetector):
     def __init__(self, column: Column) -> None:
         assert column.numeric is not None
         counts = column.numeric.bins.counts
-        p = counts / counts.sum()
+        p = (counts + 0.5) / (counts + 0.5).sum()  # an empty bin is not impossible
         season = column.numeric.season
         if season is None:
             evidence = _table(p, float(counts.sum()))

@@ -8,6 +8,7 @@ from detectors.profile import Profile, TrafficProfile
 from detectors.ratio import rate_limit, rate_table
 
 FEWEST_TICKS = 20
+SHORTEST = 86_400_000  # ms of reference: a few hours do not tell what a night is like
 
 
 class Silence(RatioDetector):
@@ -28,4 +29,6 @@ class Silence(RatioDetector):
     def watch(cls, profile: Profile, cells: InputCells) -> list["Silence"]:
         """One where the reference has times and is long enough to tell what silence is."""
         traffic = profile.traffic
-        return [cls(traffic)] if traffic is not None and traffic.ticks >= FEWEST_TICKS else []
+        if traffic is None or traffic.ticks < FEWEST_TICKS:
+            return []
+        return [cls(traffic)] if traffic.ticks * traffic.tick >= SHORTEST else []

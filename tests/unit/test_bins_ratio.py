@@ -33,7 +33,7 @@ values = st.lists(
 
 @given(values)
 @settings(max_examples=300, deadline=None)
-def test_bins_hold_every_reference_value_and_none_is_empty(made):
+def test_bins_hold_every_reference_value_and_none_within_its_range_is_empty(made):
     column = np.array(made, dtype=float)
     finite = column[np.isfinite(column)]
     bins = reference_bins(column)
@@ -43,9 +43,13 @@ def test_bins_hold_every_reference_value_and_none_is_empty(made):
     codes = bin_codes(bins.edges, finite)
     assert np.array_equal(np.bincount(codes, minlength=bins.size), bins.counts)
     if len(finite):
-        assert (bins.counts > 0).all()
-        means = [finite[codes == i].mean() for i in range(bins.size)]
-        assert bins.centre == pytest.approx(np.array(means), rel=1e-9, abs=1e-9)
+        # Only what lies outside the range of a column with hardly any spread may be empty.
+        assert (bins.counts[1:-1] > 0).all()
+        assert (bins.counts > 0).all() or bins.size <= 4
+        full = np.flatnonzero(bins.counts)
+        means = [finite[codes == i].mean() for i in full]
+        assert bins.centre[full] == pytest.approx(np.array(means), rel=1e-9, abs=1e-9)
+        assert (np.diff(bins.centre) >= 0).all()
 
 
 @given(st.integers(0, 10_000), st.integers(1, 6), st.integers(200, 2_000))
@@ -87,7 +91,7 @@ def probabilities(kind, seed=1):
         "skewed": np.where(random.random(5_000) < 0.95, 0.0, random.exponential(size=5_000)),
     }[kind]
     counts = reference_bins(column).counts
-    return counts / counts.sum()
+    return (counts + 0.5) / (counts + 0.5).sum()
 
 
 KINDS = ("normal", "whole", "hundredths", "two", "skewed")

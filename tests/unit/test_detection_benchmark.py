@@ -4,6 +4,7 @@ from dataclasses import replace
 
 import numpy as np
 import pytest
+from scipy.stats import norm
 
 from benchmarks.detection import competitors, oracle, report
 from benchmarks.detection.harness import (
@@ -110,18 +111,38 @@ def test_the_oracle_s_ratios_have_the_mean_of_likelihood_ratios() -> None:
         assert np.exp(steps).mean() == pytest.approx(1, abs=0.02), change.name
 
 
-def test_the_oracle_s_delay_is_the_known_one() -> None:
-    # From the integral equation for this chart at one false alarm in 1,000 events: Page (1954).
-    rng = seeded("delay")
-    limit = oracle.cusum_limit(MEAN_1, INDEPENDENT, 1e-3, rng, (1_000, 1_000))
-    steps = oracle.simulate(MEAN_1, INDEPENDENT, (2_000, 300), rng, at=0)
-    assert oracle.delays(steps, limit, 0).mean() == pytest.approx(12.0, rel=0.12)
+def run_length(limit: float, mean: float, states: int = 400) -> float:
+    """Expected events to an alarm of a CUSUM of normal steps from 0 (Brook and Evans, 1972)."""
+    width = limit / (states - 0.5)  # state 0 is half as wide: all that is 0 or below
+    at = width * np.arange(states)
+    edges = np.concatenate([[-np.inf], at + width / 2])
+    share = norm.cdf(edges[None, :], loc=at[:, None] + mean)
+    moves = np.diff(share, axis=1)
+    return float(np.linalg.solve(np.eye(states) - moves, np.ones(states))[0])
+
+
+def test_the_oracle_s_run_lengths_are_those_of_theory() -> None:
+    # The log likelihood ratio of a shift by 1 is x - 1/2: normal steps of mean -1/2, then 1/2.
+    limit, shape = 5.0, (2_000, 400)
+    quiet = oracle.simulate(MEAN_1, INDEPENDENT, (2_000, 1_000), seeded("quiet"))
+    expected = quiet.size / run_length(limit, -0.5)
+    assert oracle.alarms(quiet, limit) == pytest.approx(expected, rel=0.1)
+    steps = oracle.simulate(MEAN_1, INDEPENDENT, shape, seeded("delay"), at=0)
+    found = oracle.delays(steps, limit, 0).mean()
+    assert found == pytest.approx(run_length(limit, 0.5), rel=0.03)
 
 
 def test_a_miss_counts_as_infinite() -> None:
     delays = Delays((10.0, np.inf, 20.0, 30.0))
     assert (delays.quantile(0.5), delays.quantile(0.9), delays.misses) == (20.0, np.inf, 1)
     assert report.shown(delays) == "20 (never), 25% missed"
+
+
+def test_a_change_that_neither_finds_is_no_goal_met() -> None:
+    late, never = Delays((30.0,)), Delays((np.inf,))
+    assert report.beside(never, never, report.met) == "neither finds it"
+    assert report.beside(late, never, report.met) == "met"
+    assert report.beside(never, late, report.met) == "**not met**"
 
 
 def test_windows_ring_as_often_as_their_level() -> None:

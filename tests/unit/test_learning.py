@@ -6,6 +6,7 @@ import numpy as np
 import pytest
 
 from agent.config import Config
+from agent.errors import UsageError
 from agent.intake.source import RawBatch
 from agent.learning import Learner
 from agent.model import Model
@@ -163,6 +164,8 @@ def test_too_little_is_learned_from_at_the_end():
 
 def test_nothing_at_all_is_survived():
     pipe = pipeline()
-    assert pipe.close() == pipe.finish() == []
+    assert pipe.close() == []
     take(pipe, PREDICTIONS, [b"{", b"[]"])
-    assert pipe.close() == pipe.finish() == []
+    assert pipe.close() == []
+    with pytest.raises(UsageError, match="no profile could be learned"):
+        pipe.finish()
