@@ -59,7 +59,8 @@ def reference_bins(values: NDArray[np.float64], levels: NDArray[np.float64] = LE
     counts = np.diff(bounds).astype(np.int64)
     sums = np.array([ordered[a:b].sum() for a, b in pairwise(bounds)])
     outside = np.where(np.arange(len(counts)) == 0, ordered[0], ordered[-1])
-    centre = np.where(counts > 0, sums / np.maximum(counts, 1), outside)
+    means = np.clip(sums / np.maximum(counts, 1), ordered[0], ordered[-1])
+    centre = np.where(counts > 0, means, outside)
     return Bins(edges, counts, centre)
 
 

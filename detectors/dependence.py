@@ -19,7 +19,7 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-from detectors.ratio import NORMAL
+from detectors.ratio import cell_scores
 
 HOURS = 24
 HOUR = 3_600_000  # milliseconds
@@ -51,7 +51,9 @@ def temper(evidence: NDArray[np.float64]) -> NDArray[np.float64]:
         blocks = np.diff(sums[::length], axis=0)
         ratio = (blocks**2).mean(axis=0) / np.maximum(length * variance, 1e-300)
         error = np.sqrt(2 / len(blocks))
-        found = np.where(ratio > 1 + SURE * error, np.maximum(found, ratio * (1 + error)), found)
+        found = np.where(
+            ratio > 1 + SURE * error, np.maximum(found, ratio * (1 + 2 * error)), found
+        )
         length *= 2
     return np.minimum(np.where(variance > 0, found, 1.0), LARGEST_TEMPER)
 
@@ -105,9 +107,3 @@ def _waves(day: NDArray[np.float64]) -> NDArray[np.float64]:
     angle = 2 * np.pi * day
     waves = [f(k * angle) for k in range(1, HARMONICS + 1) for f in (np.sin, np.cos)]
     return np.stack([np.ones(len(angle)), *waves], axis=1)
-
-
-def cell_scores(p: NDArray[np.float64]) -> NDArray[np.float64]:
-    """Normal score (k,) of the middle of each cell's probability."""
-    middle = np.clip(np.cumsum(p) - p / 2, 1e-9, 1 - 1e-9)
-    return np.array([NORMAL.inv_cdf(float(m)) for m in middle])

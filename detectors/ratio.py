@@ -22,6 +22,7 @@ SCALE = 2.0**32
 CONFIDENCE = 2.33  # standard normal 99% point: one-sided limit for the reference's sampling error
 SHIFTS = (0.15, 0.3, 0.6, 1.2, 2.4)  # in standard deviations of the normal scores, either way
 SCALES = (0.5, 0.7, 0.83, 1.2, 1.5, 2.0)
+TILT = 0.3  # of a change of shape: about .045 nats an event under its own alternative
 BLEND = 0.02  # share of the reference mixed into each alternative: bounds what one event can cost
 SPIKE = 0.2  # share of all mass that a single-bin alternative adds to its bin
 
@@ -47,6 +48,24 @@ def location_scale(p: NDArray[np.float64]) -> NDArray[np.float64]:
     moved = [shifted(p, sign * s) for s in SHIFTS for sign in (-1.0, 1.0)]
     stretched = [shifted(p, 0.0, s) for s in SCALES]
     return np.array(moved + stretched)
+
+
+def cell_scores(p: NDArray[np.float64]) -> NDArray[np.float64]:
+    """Normal score (k,) of the middle of each cell's probability."""
+    middle = np.clip(np.cumsum(p) - p / 2, 1e-9, 1 - 1e-9)
+    return np.array([NORMAL.inv_cdf(float(m)) for m in middle])
+
+
+def shapes(p: NDArray[np.float64]) -> NDArray[np.float64]:
+    """Alternatives (4, k) of another shape: skewed either way, with two humps, with heavy tails.
+
+    The probabilities tilted by exp(+-TILT h(z)), h the normalised Hermite polynomial of degree 3 or
+    4 at the cell's normal score: location and spread stay about the same.
+    """
+    z = np.clip(cell_scores(p), -3.0, 3.0)
+    polynomials = ((z**3 - 3 * z) / np.sqrt(6), (z**4 - 6 * z**2 + 3) / np.sqrt(24))
+    tilted = [p * np.exp(sign * TILT * h) for h in polynomials for sign in (-1.0, 1.0)]
+    return np.array([q / q.sum() for q in tilted])
 
 
 def spikes(p: NDArray[np.float64]) -> NDArray[np.float64]:

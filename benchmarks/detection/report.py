@@ -2,6 +2,7 @@
 
 import math
 import platform
+import textwrap
 from collections.abc import Callable
 from datetime import date
 from pathlib import Path
@@ -192,10 +193,21 @@ def render(results: Results, size: Size) -> str:
     )
 
 
+def wrapped(text: str) -> str:
+    """The text with lines of 100 characters; tables stay as they are."""
+    lines = [
+        line
+        if line.startswith("|")
+        else textwrap.fill(line, 100, subsequent_indent="  " if line.startswith("- ") else "")
+        for line in text.splitlines()
+    ]
+    return "\n".join(lines)
+
+
 def write(text: str, page: Path = PAGE) -> None:
     """Put the text between the markers of the page."""
     before, rest = page.read_text().split(BEGIN)
-    page.write_text(f"{before}{BEGIN}\n\n{text}\n\n{END}{rest.split(END)[1]}")
+    page.write_text(f"{before}{BEGIN}\n\n{wrapped(text)}\n\n{END}{rest.split(END)[1]}")
 
 
 def main() -> None:
