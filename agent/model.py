@@ -1,10 +1,7 @@
 """One model's straight line: decode, join, panes, fold, merge, detect, budget."""
 
 import time as wall
-from collections import Counter, deque
-from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field, replace
-from difflib import get_close_matches
 from typing import Protocol
 
 import numpy as np
@@ -12,33 +9,27 @@ from numpy.typing import NDArray
 
 from agent.alarms import AlarmBook
 from agent.config import Config, ModelConfig
+from agent.counters import Counters
 from agent.detection import Detection, DetectionState, Happening
-from agent.errors import UsageError
+from agent.fitting import check_profile, detectors_of
 from agent.folding import fold_errors, fold_inputs, fold_performance, fold_versions
 from agent.groups import Groups
-from agent.intake.columns import Decoded
 from agent.intake.decode import FeedbackDecoder, PredictionDecoder
 from agent.intake.source import RawBatch, TableBatch
-from agent.intake.values import canonical
 from agent.intake.vocabulary import Vocabulary
 from agent.join import Corrections, Join
 from agent.panes import FOREVER, NEVER, Entries, OpenPanes, PartitionClock, summed
-from agent.publish.snapshot import Alarm, Rejected
+from agent.publish.snapshot import Alarm
 from agent.windows import Window
 from detectors.accuracy import performance_sketch
-from detectors.batch import Batch, Feedback, Outcomes
+from detectors.batch import Batch, Outcomes
 from detectors.cells import ErrorCells, InputCells
-from detectors.evidence import Detector, RatioDetector, Severity, Stream
+from detectors.evidence import RatioDetector, Severity
 from detectors.power import Power, power
 from detectors.profile import Profile
-from detectors.registry import default_detectors
 
 Ints = NDArray[np.int64]
 
-LATENCY_BOUNDS = np.array([0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 10])
-PANE_SECONDS_BOUNDS = np.array([0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0])
-REJECTED_KEPT = 50
-RECENT_BATCHES = 50  # of predictions, over which it is told whether most can be used
 HOUR = 3_600_000  # milliseconds
 
 
@@ -56,53 +47,6 @@ class Partition:
     def watermark(self) -> int:
         """Event time that both topics have passed."""
         return min(self.predictions.watermark, self.feedback.watermark)
-
-
-@dataclass(slots=True)
-class Counters:
-    """What has been read, by outcome. They run ahead of the panes."""
-
-    predictions: Counter[int] = field(default_factory=Counter)  # version code
-    feedback: int = 0
-    rejected: Counter[tuple[str, str]] = field(default_factory=Counter)  # topic, reason
-    late: Counter[str] = field(default_factory=Counter)  # topic
-    alarms: Counter[tuple[str, str]] = field(default_factory=Counter)  # kind, severity
-    latency: Ints = field(init=False)  # (versions, bounds + 1)
-    latency_sum: NDArray[np.float64] = field(init=False)
-    pane_seconds: Ints = field(init=False)
-    pane_seconds_sum: float = 0.0
-    recent: deque[tuple[int, int]] = field(default_factory=lambda: deque(maxlen=RECENT_BATCHES))
-    recent_rejected: deque[Rejected] = field(default_factory=lambda: deque(maxlen=REJECTED_KEPT))
-
-    def __post_init__(self) -> None:
-        self.latency = np.zeros((Vocabulary().limit + 1, len(LATENCY_BOUNDS) + 1), dtype=np.int64)
-        self.latency_sum = np.zeros(len(self.latency))
-        self.pane_seconds = np.zeros(len(PANE_SECONDS_BOUNDS) + 1, dtype=np.int64)
-
-    def reject(
-        self, batch: RawBatch | TableBatch, decoded: Decoded[Batch] | Decoded[Feedback]
-    ) -> None:
-        """Count rejected records and keep the last few."""
-        for rejection in decoded.rejected:
-            self.rejected[batch.topic, rejection.reason] += 1
-        for rejection in decoded.rejected[-REJECTED_KEPT:]:
-            offset = int(batch.offsets[rejection.index])
-            self.recent_rejected.append(
-                Rejected(batch.topic, batch.partition, offset, rejection.reason, rejection.excerpt)
-            )
-
-    def observe_latency(self, version: NDArray[np.int32], latency: NDArray[np.float64]) -> None:
-        """Count latencies (seconds, NaN where unknown) by version."""
-        known = ~np.isnan(latency)
-        if known.any():
-            bucket = np.searchsorted(LATENCY_BOUNDS, latency[known], side="left")
-            np.add.at(self.latency, (version[known], bucket), 1)
-            np.add.at(self.latency_sum, version[known], latency[known])
-
-    def observe_pane(self, seconds: float) -> None:
-        """Count the time that closing panes took."""
-        self.pane_seconds[np.searchsorted(PANE_SECONDS_BOUNDS, seconds)] += 1
-        self.pane_seconds_sum += seconds
 
 
 class Recorder(Protocol):
@@ -180,18 +124,11 @@ class Model:
             "page": self.settings.alerts.page.per_second / share,
             "ticket": self.settings.alerts.ticket.per_second / share,
         }
-        detectors: list[Detector] = default_detectors(self.profile, self.cells)
-        detectors += river_detectors(self.name, self.config, rates, self.pane, detectors)
+        detectors = detectors_of(self.name, self.config, self.profile, self.cells, rates, self.pane)
         traffic = self.profile.traffic
         tick = -(-traffic.tick // self.pane) * self.pane if traffic is not None else 0
         errors = self.errors.size if self.errors is not None else 0
         weights = self.config.detectors.weights
-        names = {name for d in detectors for name in (d.stream.detector, d.stream.target)}
-        if unknown := sorted(set(weights) - names):
-            raise UsageError(
-                f"models.{self.name}.detectors.weights: no detector or target {unknown[0]!r}: "
-                f"there are {', '.join(sorted(names))}"
-            )
         return Detection(detectors, self.cells.size, errors, self.pane, tick, rates, weights)
 
     def _powers(self) -> dict[str, tuple[Power, float, float]]:
@@ -399,71 +336,3 @@ class Model:
         for partition in self.partitions.values():
             partition.join.finish()
         return alarms
-
-
-def river_detectors(
-    name: str, config: ModelConfig, rates: dict[Severity, float], pane: int, others: list[Detector]
-) -> Iterator[Detector]:
-    """Detectors of the river library that the configuration names."""
-    weights = config.detectors.weights
-    pages = sum(_weight(weights, d.stream) for d in others if d.stream.severity == "page")
-    for entry in config.river:
-        from detectors.drift.river import SAMPLE, RiverAdwin
-
-        where = f"models.{name}.river"
-        if (entry.detector, entry.on) != ("drift.ADWIN", "error"):
-            raise UsageError(
-                f"{where}: {entry.detector} on {entry.on} is not supported yet: "
-                "write detector: drift.ADWIN, on: error"
-            )
-        if "delta" in entry.params:
-            raise UsageError(
-                f"{where}: delta follows from the alert budget: remove it from params, or state "
-                "false_alarm_probability"
-            )
-        # What the stream may spend in the shortest time there can be between two panes.
-        own = _weight(weights, RiverAdwin(0.5).stream)
-        most = rates["page"] * pane * own / (pages + own * len(config.river)) / SAMPLE
-        stated = entry.false_alarm_probability
-        if stated is not None and stated > most:
-            raise UsageError(
-                f"{where}: false_alarm_probability {stated:g} is more than the budget has for a "
-                f"step ({most:.2g}), so that it could never ring: leave it out"
-            )
-        yield RiverAdwin(stated or most, entry.params)
-
-
-def _weight(weights: Mapping[str, float], stream: Stream) -> float:
-    return weights.get(stream.detector, 1.0) * weights.get(stream.target, 1.0)
-
-
-def check_profile(name: str, config: ModelConfig, profile: Profile) -> None:
-    """UsageError where profile and configuration contradict each other."""
-    schema, again = profile.schema, "make it again with `tocsin profile`"
-    if schema.task != config.task:
-        raise UsageError(
-            f"models.{name}: the profile was made for {schema.task}, the task is {config.task}: "
-            f"{again}"
-        )
-    if config.task == "binary":
-        if schema.classes[1] != canonical(config.positive):
-            raise UsageError(
-                f"models.{name}.positive: the profile was made for {schema.classes[1]!r}: {again}"
-            )
-        if schema.threshold != config.threshold:
-            raise UsageError(
-                f"models.{name}.threshold: the profile was made for {schema.threshold:g}: {again}"
-            )
-    kinds = {f.name: "numeric" for f in schema.numeric}
-    kinds |= {f.name: "categorical" for f in schema.categorical}
-    for feature, settings in config.features.items():
-        where = f"models.{name}.features.{feature}"
-        if settings.ignore:
-            if feature in kinds:
-                raise UsageError(f"{where}: is to be ignored, but in the profile: {again}")
-        elif feature not in kinds:
-            near = get_close_matches(feature, kinds, 1)
-            hint = f"did you mean {near[0]!r}?" if near else f"there are {', '.join(kinds)}"
-            raise UsageError(f"{where}: the profile has no such feature: {hint}")
-        elif settings.type not in (None, kinds[feature]):
-            raise UsageError(f"{where}.type: it is {kinds[feature]} in the profile: {again}")

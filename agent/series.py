@@ -4,7 +4,7 @@ from pathlib import Path
 from typing import Any
 
 from agent import displays
-from agent.durations import format_duration
+from agent.config.units import format_duration
 from agent.errors import UsageError
 from agent.model import Model
 

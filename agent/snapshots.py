@@ -5,12 +5,13 @@ from collections.abc import Mapping
 import numpy as np
 
 from agent import displays
+from agent.config.units import format_duration
+from agent.counters import LATENCY_BOUNDS, PANE_SECONDS_BOUNDS
 from agent.detection import SEVERITIES
-from agent.durations import format_duration
 from agent.intake.source import TopicPartition
 from agent.join import DELAY_BOUNDS, Join
 from agent.learning import Learner
-from agent.model import LATENCY_BOUNDS, PANE_SECONDS_BOUNDS, Model
+from agent.model import Model
 from agent.panes import NEVER
 from agent.pipeline import Pipeline
 from agent.publish.snapshot import Histogram, ModelStatus, Snapshot

@@ -25,8 +25,8 @@ from agent.config import (
     parse_duration,
     parse_size,
 )
+from agent.config.yaml_source import parse, plain
 from agent.errors import Exit, UsageError
-from agent.yaml_source import parse, plain
 
 MANUAL = Path(__file__).parents[2] / "docs" / "configuration.md"
 EXAMPLES = re.findall(r"```yaml\n(.*?)```", MANUAL.read_text(), re.DOTALL)
@@ -638,7 +638,7 @@ def test_schema_says_what_everything_is() -> None:
 def test_the_manual_is_up_to_date() -> None:
     between = re.search(r"begin -->\n(.*)<!-- generated.*end -->", MANUAL.read_text(), re.DOTALL)
     assert between is not None
-    assert between[1] == documentation(), "run: python -m agent.config_schema docs/configuration.md"
+    assert between[1] == documentation(), "run: python -m agent.config.schema docs/configuration.md"
 
 
 def test_client_keys_are_those_of_kafka_python() -> None:

@@ -1,7 +1,6 @@
 """The exposition: what Prometheus reads, byte for byte, and what it must never contain."""
 
 import math
-import shutil
 import subprocess
 import time
 from dataclasses import replace
@@ -16,6 +15,7 @@ from prometheus_client.parser import text_string_to_metric_families as parse
 from agent.publish.metrics import LABELS, METRICS, Exporter, documentation
 from agent.publish.snapshot import Snapshot
 from tests import samples
+from tests.rig.requirements import command
 
 OPENMETRICS = "application/openmetrics-text; version=1.0.0"
 GOLDEN = Path(__file__).parents[1] / "golden" / "metrics.txt"
@@ -125,9 +125,7 @@ def test_openmetrics_is_well_formed_and_has_units() -> None:
 
 
 def test_promtool_has_no_complaint() -> None:
-    promtool = shutil.which("promtool")
-    if promtool is None:
-        pytest.skip("promtool is not installed")
+    promtool = command("promtool")
     text = exposition(samples.snapshot(), process=True)
     done = subprocess.run(
         [promtool, "check", "metrics"], input=text, text=True, capture_output=True

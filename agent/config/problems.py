@@ -7,10 +7,10 @@ from typing import Any
 
 from pydantic import ValidationError
 
-from agent.config_root import ConfigError
-from agent.config_schema import expected, known_keys
-from agent.config_types import TAGS
-from agent.yaml_source import Node, Path, Problem
+from agent.config.root import ConfigError
+from agent.config.schema import expected, known_keys
+from agent.config.types import TAGS
+from agent.config.yaml_source import Node, Path, Problem
 
 _LONGEST_SHOWN = 60
 

@@ -5,7 +5,7 @@ from typing import Annotated, Literal, Self
 
 from pydantic import AfterValidator, Field, model_validator
 
-from agent.config_types import (
+from agent.config.types import (
     ClassPaths,
     ColumnPath,
     ColumnPaths,
@@ -24,7 +24,7 @@ from agent.config_types import (
     Topic,
     wrong,
 )
-from agent.durations import (
+from agent.config.units import (
     DurationMs,
     PositiveDurationMs,
     SizeBytes,

@@ -5,7 +5,7 @@ from pathlib import Path
 
 from pydantic import ValidationError
 
-from agent.config_model import (
+from agent.config.model import (
     CriterionConfig,
     DetectorsConfig,
     FeatureConfig,
@@ -17,12 +17,12 @@ from agent.config_model import (
     Severity,
     Task,
 )
-from agent.config_problems import config_error, explain
-from agent.config_root import AlertsConfig, Config, ConfigError, HttpConfig, KafkaConfig
-from agent.config_schema import documentation, json_schema
-from agent.durations import Rate, format_duration, format_size, parse_duration, parse_size
-from agent.substitution import substitute
-from agent.yaml_source import MAX_BYTES, Node, Problem, UnreadableYaml, parse, plain
+from agent.config.problems import config_error, explain
+from agent.config.root import AlertsConfig, Config, ConfigError, HttpConfig, KafkaConfig
+from agent.config.schema import documentation, json_schema
+from agent.config.substitution import substitute
+from agent.config.units import Rate, format_duration, format_size, parse_duration, parse_size
+from agent.config.yaml_source import MAX_BYTES, Node, Problem, UnreadableYaml, parse, plain
 
 __all__ = [
     "AlertsConfig",

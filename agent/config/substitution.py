@@ -8,7 +8,7 @@ import re
 from collections.abc import Callable, Mapping
 from pathlib import Path
 
-from agent.yaml_source import Node, Problem, scalars
+from agent.config.yaml_source import Node, Problem, scalars
 
 MAX_FILE_BYTES = 1_000_000
 

@@ -1,7 +1,7 @@
 """The configuration as a whole: brokers, alert budget, panes, serving, and the models.
 
 JSON Schema, the manual's table and the messages about unknown keys all come from these classes and
-those of `agent.config_model`.
+those of `agent.config.model`.
 """
 
 import hashlib
@@ -20,9 +20,9 @@ from pydantic import (
     model_validator,
 )
 
-from agent.config_model import ModelConfig
-from agent.config_types import Count, FilePath, ModelName, Name, Port, Section, Server, Topic, wrong
-from agent.durations import AlarmRate, DurationMs, PositiveDurationMs, Rate, parse_duration
+from agent.config.model import ModelConfig
+from agent.config.types import Count, FilePath, ModelName, Name, Port, Section, Server, Topic, wrong
+from agent.config.units import AlarmRate, DurationMs, PositiveDurationMs, Rate, parse_duration
 from agent.errors import UsageError
 
 

@@ -9,7 +9,7 @@ from typing import Any
 from pydantic.json_schema import GenerateJsonSchema
 from pydantic_core import SchemaSerializer, core_schema
 
-from agent.config_root import Config
+from agent.config.root import Config
 
 Schema = dict[str, Any]
 
