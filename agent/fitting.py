@@ -64,7 +64,8 @@ def river_detectors(
                 f"{where}: false_alarm_probability {stated:g} is more than the budget has for a "
                 f"step ({most:.2g}), so that it could never ring: leave it out"
             )
-        yield RiverAdwin(stated or most, entry.params)
+        # A little less, so that a cut is worth an alarm whatever the rounding.
+        yield RiverAdwin(stated or 0.99 * most, entry.params)
 
 
 def _weight(weights: Mapping[str, float], stream: Stream) -> float:
