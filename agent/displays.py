@@ -8,10 +8,7 @@ from agent.alarms import reference_counts
 from agent.model import Model
 from detectors import measures
 from detectors.cells import Column
-from detectors.evidence import PaneRun
 from detectors.sketch import Counts
-
-__all__ = ["PaneRun", "drift", "performance", "ratios"]
 
 RATIOS = ("missing", "invalid", "unseen")
 

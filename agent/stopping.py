@@ -37,7 +37,3 @@ class Stop:
     def requested(self) -> bool:
         """Whether to stop."""
         return self._asked.is_set()
-
-    def wait(self, seconds: float) -> bool:
-        """Wait that long, or until asked to stop; whether to stop."""
-        return self._asked.wait(seconds)

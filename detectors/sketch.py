@@ -6,7 +6,6 @@ result is the same to the last bit. What is not a count is kept exactly as integ
 (`detectors.exact`).
 """
 
-from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Protocol, TypeVar
 
@@ -62,6 +61,3 @@ def fold(sketch: Sketch[Rows], state: Counts, rows: Rows) -> Counts:
 def merge(one: Counts, other: Counts) -> Counts:
     """The state of the rows of both."""
     return one + other
-
-
-Measure = Callable[[Counts], float]
