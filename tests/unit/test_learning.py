@@ -169,3 +169,14 @@ def test_nothing_at_all_is_survived():
     assert pipe.close() == []
     with pytest.raises(UsageError, match="no profile could be learned"):
         pipe.finish()
+
+
+def test_garbage_without_end_is_given_up_and_counted(monkeypatch):
+    monkeypatch.setattr("agent.learning.MOST_BYTES", 1_000)
+    pipe = pipeline()
+    for _ in range(40):
+        take(pipe, PREDICTIONS, [b"{ no json at all"] * 10)
+        assert pipe.close() == []
+    (learner,) = pipe.models.values()
+    assert learner.rejected[PREDICTIONS, "unlearnable"] >= 300
+    assert "no usable prediction" in learner.problem
