@@ -84,6 +84,7 @@ class AlarmBook:
             budget=str(getattr(model.settings.alerts, severity)),
             contributors=_contributors(stream, happening),
             profile=model.profile_hash,
+            configuration=model.settings.hash,
             recommended_action=ACTIONS[stream.kind],
             runbook=f"docs/runbooks/{stream.kind}.md",
         )

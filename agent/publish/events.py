@@ -43,6 +43,7 @@ def cloud_event(alarm: Alarm, now: float) -> dict[str, Any]:
         "model": alarm.model,
         "budget": alarm.budget,
         "profile": alarm.profile,
+        "configuration": alarm.configuration,
         "runbook": alarm.runbook,
         "onset_interval": [moment(alarm.onset_earliest), moment(alarm.onset_latest)],
         "cleared_at": moment(alarm.cleared_at),

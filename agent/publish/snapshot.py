@@ -55,6 +55,7 @@ class Alarm:
     recommended_action: str
     runbook: str
     cleared_at: int | None = None
+    configuration: str = ""  # hash of the configuration
 
 
 @dataclass(frozen=True, slots=True)
