@@ -119,8 +119,8 @@ class AlarmBook:
     def _error_effect(self, counts: Counts) -> Effect:
         error = self._model.profile.error
         assert error is not None
-        first = self._model.cells.size
-        current, reference = counts[first : first + len(error.counts)], np.array(error.counts)
+        current = counts[self._model.pane_cells.sections["errors"]]
+        reference = np.array(error.counts)
         if error.edges:
             now, then = (_median(np.array(error.edges), c) for c in (current, reference))
             return Effect("median_absolute_error", now, then)

@@ -50,8 +50,8 @@ class Detection:
     ----------
     detectors
         In a fixed order.
-    inputs, errors
-        Number of cells of predictions and of errors in a pane.
+    sections
+        Which cells of a pane each section has (`detectors.pane.PaneCells`).
     pane, tick
         Width of a pane and of a traffic tick (0: traffic is not watched), milliseconds.
     per_millisecond
@@ -63,15 +63,15 @@ class Detection:
     def __init__(
         self,
         detectors: list[Detector],
-        inputs: int,
-        errors: int,
+        sections: Mapping[str, slice],
         pane: int,
         tick: int,
         per_millisecond: dict[Severity, float],
         weights: Mapping[str, float] | None = None,
     ) -> None:
         self.detectors = detectors
-        self._inputs, self._errors = inputs, errors
+        self._sections = dict(sections)
+        self._size = max(part.stop for part in self._sections.values())
         self._pane, self._tick = pane, tick
         self._of = {
             s: [i for i, d in enumerate(detectors) if d.stream.severity == s] for s in SEVERITIES
@@ -121,7 +121,8 @@ class Detection:
         ends = (panes + 1) * self._pane
         if not self._tick:
             return state, ends, np.zeros((len(ends), 2), dtype=np.int64)
-        predicted = np.unique(closed.pane[closed.cell < self._inputs]) * self._pane // self._tick
+        predicted = np.unique(closed.pane[closed.cell < self._sections["inputs"].stop])
+        predicted = predicted * self._pane // self._tick
         occupied = np.unique(np.append(predicted, state.occupied))
         newest = int(occupied[-1])
         first = state.tick
@@ -153,10 +154,11 @@ class Detection:
         inside = slice(*np.searchsorted(closed.pane, [first, last + 1]).tolist())
         entries = closed.take(inside)
         step = np.searchsorted(times, (entries.pane + 1) * self._pane)
-        judged = entries.cell < self._inputs + self._errors
-        dense = np.zeros((len(times), self._inputs + self._errors), dtype=np.int64)
+        judged = entries.cell < self._size
+        dense = np.zeros((len(times), self._size), dtype=np.int64)
         dense[step[judged], entries.cell[judged]] = entries.weight[judged]
-        return PaneRun(times, dense[:, : self._inputs], dense[:, self._inputs :], ticks)
+        sections = {name: dense[:, part] for name, part in self._sections.items()}
+        return PaneRun(times, {**sections, "ticks": ticks})
 
     def _judge(self, state: DetectionState, run: PaneRun) -> tuple[DetectionState, list[Happening]]:
         stepped = [

@@ -6,7 +6,8 @@ from numpy.typing import NDArray
 from agent.join import Corrections
 from agent.panes import NO_ENTRIES, Entries, summed
 from detectors.batch import Batch, Outcomes
-from detectors.cells import ErrorCells, InputCells
+from detectors.cells import InputCells
+from detectors.pane import PaneCells
 from detectors.sketch import Contributions, Sketch
 
 DENSE = 200  # rows of a pane from which counting beats listing each row's cells
@@ -40,12 +41,32 @@ def fold_versions(batch: Batch, pane: int, offset: int) -> Entries:
     return summed([Entries(number, number, offset + batch.version.astype(np.int64), ones)])
 
 
-def fold_errors(cells: ErrorCells, outcomes: Outcomes, pane: int, offset: int) -> Entries:
-    """Cells of the errors of joined rows; `offset` is the first error cell's number."""
+def fold_batch(cells: PaneCells, batch: Batch, pane: int) -> Entries:
+    """Cells of every section that counts predictions, by pane."""
+    if not len(batch):
+        return NO_ENTRIES
+    parts = [fold_inputs(cells.inputs, batch, pane)]
+    for name, sketch in cells.of_batches.items():
+        if sketch is not cells.inputs:
+            parts.append(_section(cells, name, sketch.contributions(batch), batch.time // pane))
+    return summed(parts)
+
+
+def fold_outcomes(cells: PaneCells, outcomes: Outcomes, pane: int) -> Entries:
+    """Cells of every section that counts joined rows, by pane."""
     if not len(outcomes):
         return NO_ENTRIES
-    entries = _by_pane(cells.contributions(outcomes), outcomes.time // pane)
-    return Entries(entries.pane, entries.bucket, entries.cell + offset, entries.weight)
+    number = outcomes.time // pane
+    made = cells.by_section(outcomes)
+    return summed([_section(cells, name, part, number) for name, part in made.items()])
+
+
+def _section(
+    cells: PaneCells, name: str, made: Contributions, number: NDArray[np.int64]
+) -> Entries:
+    entries = _by_pane(made, number)
+    cell = entries.cell + cells.sections[name].start
+    return Entries(entries.pane, entries.bucket, cell, entries.weight)
 
 
 def fold_performance(

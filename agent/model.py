@@ -12,7 +12,7 @@ from agent.config import Config, ModelConfig
 from agent.counters import Counters
 from agent.detection import Detection, DetectionState, Happening
 from agent.fitting import check_profile, detectors_of
-from agent.folding import fold_errors, fold_inputs, fold_performance, fold_versions
+from agent.folding import fold_batch, fold_outcomes, fold_performance, fold_versions
 from agent.groups import Groups
 from agent.intake.decode import FeedbackDecoder, PredictionDecoder
 from agent.intake.source import RawBatch, TableBatch
@@ -23,8 +23,8 @@ from agent.publish.snapshot import Alarm
 from agent.windows import Window
 from detectors.accuracy import performance_sketch
 from detectors.batch import Batch, Outcomes
-from detectors.cells import ErrorCells, InputCells
 from detectors.evidence import RatioDetector, Severity
+from detectors.pane import PaneCells
 from detectors.power import Power, power
 from detectors.profile import Profile
 
@@ -91,8 +91,8 @@ class Model:
         self.versions = Vocabulary()
         self.counters = Counters()
         self.groups = Groups(profile.schema, config.segments, self.versions)
-        self.cells = InputCells(profile)
-        self.errors = ErrorCells(profile, profile.error) if profile.error is not None else None
+        self.pane_cells = PaneCells(profile)
+        self.cells = self.pane_cells.inputs
         self.performance = performance_sketch(profile.schema, self.groups.count)
         self._decode_predictions = PredictionDecoder(profile.schema, config.fields, self.versions)
         self._decode_feedback = FeedbackDecoder(profile.schema, config.fields)
@@ -100,7 +100,7 @@ class Model:
         self.state: DetectionState = self.detection.start()
         self.partitions: dict[int, Partition] = {}
         spans = {w: w // self.pane for w in settings.windows}
-        self.first_version_cell = self.cells.size + (self.errors.size if self.errors else 0)
+        self.first_version_cell = self.pane_cells.size
         size = self.first_version_cell + self.versions.limit + 1
         self.detected: dict[int, Window] = {w: Window(n, size) for w, n in spans.items()}
         self.shown: dict[int, Window] = {
@@ -127,9 +127,8 @@ class Model:
         detectors = detectors_of(self.name, self.config, self.profile, self.cells, rates, self.pane)
         traffic = self.profile.traffic
         tick = -(-traffic.tick // self.pane) * self.pane if traffic is not None else 0
-        errors = self.errors.size if self.errors is not None else 0
         weights = self.config.detectors.weights
-        return Detection(detectors, self.cells.size, errors, self.pane, tick, rates, weights)
+        return Detection(detectors, self.pane_cells.sections, self.pane, tick, rates, weights)
 
     def _powers(self) -> dict[str, tuple[Power, float, float]]:
         """Of each numeric target: its power, an alternative's weight, and the tolerated rate."""
@@ -197,7 +196,7 @@ class Model:
             self.counters.rejected[raw.topic, "duplicate"] += int((~new).sum())
             batch = batch.take(new)
         self._saw(batch)
-        partition.detected.add(fold_inputs(self.cells, batch, self.pane))
+        partition.detected.add(fold_batch(self.pane_cells, batch, self.pane))
         partition.detected.add(fold_versions(batch, self.pane, self.first_version_cell))
         self._fold(partition, outcomes, corrections)
 
@@ -227,8 +226,7 @@ class Model:
             self.last_time = last if self.last_time is None else max(last, self.last_time)
 
     def _fold(self, partition: Partition, outcomes: Outcomes, corrections: Corrections) -> None:
-        if self.errors is not None:
-            partition.detected.add(fold_errors(self.errors, outcomes, self.pane, self.cells.size))
+        partition.detected.add(fold_outcomes(self.pane_cells, outcomes, self.pane))
         if len(outcomes):
             self.last_joined = max(self.last_joined or NEVER, int(outcomes.time.max()))
         partition.shown.add(fold_performance(self.performance, outcomes, corrections, self.pane))

@@ -8,15 +8,15 @@ from numpy.typing import NDArray
 
 from agent.config import Config
 from agent.detection import Detection
-from agent.folding import fold_errors, fold_inputs
+from agent.folding import fold_batch, fold_outcomes
 from agent.intake.table import Reference
 from agent.model import Model
 from agent.panes import summed
 from agent.reference import columns_of
-from detectors.batch import Batch, Outcomes
+from detectors.batch import Batch
 from detectors.budget import Ring
-from detectors.cells import ErrorCells, InputCells
 from detectors.evidence import RatioDetector, Severity
+from detectors.pane import PaneCells, reference_outcomes
 from detectors.power import SHIFTS, power
 from detectors.profile import Profile, build_profile
 from detectors.ratio import SCALE
@@ -152,21 +152,10 @@ def _rings(
     label: NDArray[np.float64] | None,
     pane: int,
 ) -> dict[str, list[str]]:
-    cells = InputCells(profile)
-    entries = [fold_inputs(cells, rows, pane)]
-    if profile.error is not None and label is not None:
-        known = ~np.isnan(label)
-        n = int(known.sum())
-        outcomes = Outcomes(
-            rows.time[known],
-            rows.prediction[known],
-            rows.score[known],
-            label[known],
-            np.zeros((n, 1), dtype=np.int32),
-            np.ones(n, dtype=np.int64),
-        )
-        errors = ErrorCells(profile, profile.error)
-        entries.append(fold_errors(errors, outcomes, pane, cells.size))
+    cells = PaneCells(profile)
+    entries = [fold_batch(cells, rows, pane)]
+    if label is not None:
+        entries.append(fold_outcomes(cells, reference_outcomes(rows, label), pane))
     end = (int(rows.time[-1]) // pane + 1) * pane
     _, happened = detection.step(detection.start(), summed(entries), end)
     rung: dict[str, list[str]] = {severity: [] for severity in detection.budgets}

@@ -86,13 +86,12 @@ def step_through(detector: Detector, run: PaneRun, cuts: Sequence[int]) -> tuple
 def check_detector(detector: Detector, run: PaneRun, cuts: Sequence[int], codec: Codec) -> None:
     """All laws of a detector on some panes, stepped over in parts split at `cuts`."""
     width = detector.stream.alternatives
-    names = [f.name for f in fields(run)]
-    arrays = [getattr(run, name).copy() for name in names]
+    arrays = {name: counts.copy() for name, counts in run.sections.items()}
     memory, evidence = step_through(detector, run, [])
     assert evidence.shape == (len(run), width), "one log e-value a pane and alternative"
     assert not np.isnan(evidence).any() and not np.isposinf(evidence).any(), "evidence is finite"
-    for name, kept in zip(names, arrays, strict=True):
-        assert np.array_equal(getattr(run, name), kept), "the panes are left as they were"
+    for name, kept in arrays.items():
+        assert np.array_equal(run.sections[name], kept), "the panes are left as they were"
 
     parted, parts = step_through(detector, run, cuts)
     assert np.array_equal(parts, evidence), "any split of the panes gives the same evidence"

@@ -6,6 +6,7 @@ has a mean of at most 1 while the answer is no (Vovk and Wang, 2021; Ramdas et a
 budget (`detectors.budget`) turns evidence into alarms.
 """
 
+from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from typing import Any, Literal, Protocol
 
@@ -14,12 +15,12 @@ from numpy.typing import NDArray
 
 from detectors.dependence import hour_of
 from detectors.ratio import SCALE
-from detectors.sketch import Counts
+from detectors.sketch import Contributions, Counts
 
 Severity = Literal["page", "ticket"]
 Kind = Literal["drift", "missing", "invalid", "unseen", "schema", "accuracy", "silence"]
 Basis = Literal["exact", "calibrated"]
-Source = Literal["inputs", "errors", "ticks"]
+Source = Literal["inputs", "errors", "ticks"]  # a section of `detectors.pane`, or traffic ticks
 
 
 @dataclass(frozen=True, slots=True)
@@ -42,20 +43,19 @@ class Stream:
 class PaneRun:
     """Consecutive closed panes, merged over partitions; k of them. Panes without rows are left out.
 
-    `ticks` counts the traffic ticks (occupied, empty) that ended with each pane.
+    `sections` holds (k, cells) counts by the name of the section (`detectors.pane.PaneCells`);
+    `ticks` among them counts the traffic ticks (occupied, empty) that ended with each pane.
     """
 
     time: NDArray[np.int64]  # (k,) end of each pane, milliseconds
-    inputs: Counts  # (k, cells of InputCells)
-    errors: Counts  # (k, cells of ErrorCells); zero columns where there is no error reference
-    ticks: Counts  # (k, 2)
+    sections: Mapping[str, Counts]
 
     def __len__(self) -> int:
         return len(self.time)
 
     def take(self, rows: slice) -> "PaneRun":
         """Some of the panes."""
-        return PaneRun(self.time[rows], self.inputs[rows], self.errors[rows], self.ticks[rows])
+        return PaneRun(self.time[rows], {name: c[rows] for name, c in self.sections.items()})
 
 
 class Detector(Protocol):
@@ -107,18 +107,31 @@ class RatioDetector:
         stream = replace(self.stream, basis="calibrated")
         return RatioDetector(stream, self.source, self.cells, table)
 
-    def per_event(self, codes: NDArray[np.int64], time: NDArray[np.int64]) -> NDArray[np.float64]:
-        """Evidence (n, a) of single events in cells `codes` (positions in `cells`), nats."""
+    def per_event(self, made: Contributions, time: NDArray[np.int64]) -> NDArray[np.float64]:
+        """Evidence (n, a) of the n rows that have a cell here, one each, in their order; nats.
+
+        Parameters
+        ----------
+        made
+            What rows add to the section.
+        time
+            (rows,) their event times, milliseconds.
+        """
+        position = np.full(int(max(self.cells.max(), made.cell.max(initial=0))) + 1, -1)
+        position[self.cells] = np.arange(len(self.cells))
+        there = np.flatnonzero((position[made.cell] >= 0) & (made.weight != 0))
+        there = there[np.argsort(made.row[there], kind="stable")]
+        codes = position[made.cell[there]]
         if self.table.ndim == 2:
-            return self.table[codes] / SCALE
-        return self.table[hour_of(time), codes] / SCALE
+            return np.asarray(self.table[codes] / SCALE)
+        return np.asarray(self.table[hour_of(time[made.row[there]]), codes] / SCALE)
 
     def start(self) -> None:
         """No memory."""
 
     def step(self, memory: None, run: PaneRun) -> tuple[None, NDArray[np.float64]]:
         """Sum over cells of count times the cell's evidence, exact in integers."""
-        counts: Counts = getattr(run, self.source)[:, self.cells]
+        counts = run.sections[self.source][:, self.cells]
         if self.table.ndim == 2:
             return None, (counts @ self.table) / SCALE
         hourly = self.table[hour_of(run.time - 1)]  # a pane ends where the next begins

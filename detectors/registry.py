@@ -14,7 +14,8 @@ from detectors.dependence import temper
 from detectors.drift.categorical import CategoricalDrift
 from detectors.drift.numeric import NumericDrift
 from detectors.evidence import Detector, RatioDetector, Stream
-from detectors.profile import Profile, error_codes, error_size
+from detectors.pane import PaneCells, reference_outcomes
+from detectors.profile import Profile
 from detectors.quality.rates import BrokenSchema, InvalidRate, MissingRate, UnseenRate
 from detectors.traffic.silence import Silence
 
@@ -59,26 +60,23 @@ def calibrated(profile: Profile, batch: Batch, label: NDArray[np.float64] | None
     `batch` and `label` (n,) are the reference that the profile was built from; their event times
     say the order. A reference without times is taken to be in order.
     """
-    cells = InputCells(profile)
+    cells = PaneCells(profile)
     # Rows of one time are put in an order of their own, so that the file's does not matter.
     timed = len(batch) > 0 and batch.time.min() >= 0
     order = np.lexsort((batch.id, batch.time)) if timed else np.arange(len(batch))
     rows = batch.take(order)
-    codes = cells.codes(rows)
-    known = np.zeros(0, dtype=bool) if label is None else ~np.isnan(label[order])
-    columns = {c.name: i for i, c in enumerate(cells.columns)}
+    made = cells.by_section(rows)
+    time = dict.fromkeys(made, rows.time)
+    if label is not None:
+        outcomes = reference_outcomes(rows, label[order])
+        of_outcomes = cells.by_section(outcomes)
+        made |= of_outcomes
+        time |= dict.fromkeys(of_outcomes, outcomes.time)
     tempers = {}
-    for detector in _untempered(profile, cells):
-        if detector.source == "inputs":
-            at = codes[:, columns[detector.stream.target]] - detector.cells[0]
-            there = (at >= 0) & (at < len(detector.cells))
-            made = detector.per_event(at[there], rows.time[there])
-        elif detector.source == "errors" and profile.error is not None and label is not None:
-            size = error_size(profile.schema, rows.prediction[known], label[order][known])
-            made = detector.per_event(error_codes(profile.error, size), rows.time[known])
-        else:
+    for detector in _untempered(profile, cells.inputs):
+        if detector.source not in made:
             continue
-        found = temper(made)
+        found = temper(detector.per_event(made[detector.source], time[detector.source]))
         if (found > 1.0).any():
             tempers[_key(detector.stream)] = tuple(found.round(3).tolist())
     return replace(profile, tempers=tempers)

@@ -102,17 +102,17 @@ class Watch:
         number = np.repeat(np.arange(k), pane)[:, None]
         flat = number * self.cells.size + self.cells.codes(batch)
         counts = np.bincount(flat.ravel(), minlength=k * self.cells.size)
-        errors = np.zeros((k, 0), dtype=np.int64)
+        sections = {"inputs": counts.reshape(k, self.cells.size)}
         if self.unit == "error":
             wrong = values.reshape(k, pane).sum(axis=1).astype(np.int64)
-            errors = np.stack([pane - wrong, wrong], axis=1)
+            sections["errors"] = np.stack([pane - wrong, wrong], axis=1)
         ends = (start + pane * np.arange(1, k + 1)) * MILLISECONDS
         ticks = np.zeros((k, 2), dtype=np.int64)
         if self.profile.traffic is not None:
             ticks[:, 0] = np.diff(ends // self.profile.traffic.tick, prepend=0)
             ticks[0, 0] = 0
         self.seconds += time.perf_counter() - began
-        return PaneRun(ends, counts.reshape(k, self.cells.size), errors, ticks)
+        return PaneRun(ends, {**sections, "ticks": ticks})
 
     def alarms(
         self,

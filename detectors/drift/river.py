@@ -61,11 +61,12 @@ class RiverAdwin:
         Panes without outcomes say nothing and give 0.
         """
         evidence = np.zeros((len(run), 1))
-        if run.errors.shape[1] == 0:
+        errors = run.sections.get("errors")
+        if errors is None:
             return memory, evidence
         detector = self._restore(memory)
-        for i in np.flatnonzero(run.errors.sum(axis=1)):
-            values = _sample(run.errors[i])
+        for i in np.flatnonzero(errors.sum(axis=1)):
+            values = _sample(errors[i])
             worse = self._update(detector, values)
             evidence[i, 0] = -np.log(len(values) * self.delta) if worse else -np.inf
         return self._memory(detector), evidence

@@ -14,6 +14,7 @@ from detectors.batch import Batch, CategoricalFeature, NumericFeature, Outcomes,
 from detectors.cells import ErrorCells, InputCells
 from detectors.drift.river import RiverAdwin
 from detectors.evidence import PaneRun
+from detectors.pane import PaneCells
 from detectors.profile import Profile, build_profile
 from detectors.registry import default_detectors
 
@@ -104,19 +105,16 @@ def run(task: Task, of: Profile, n: int, seed: int, move: str = "none", rows: in
     """n panes of some rows each."""
     made, label = batch(task, n * rows, seed, move)
     joined = outcomes(made, label)
-    cells = InputCells(of)
-    assert of.error is not None
-    errors = ErrorCells(of, of.error)
-    inputs = np.zeros((n, cells.size), dtype=np.int64)
-    wrong = np.zeros((n, errors.size), dtype=np.int64)
+    cells = PaneCells(of)
     pane = np.arange(len(made)) // rows
-    c = cells.contributions(made)
-    np.add.at(inputs, (pane[c.row], c.cell), c.weight)
-    c = errors.contributions(joined)
-    np.add.at(wrong, (pane[c.row], c.cell), c.weight)
-    ticks = np.zeros((n, 2), dtype=np.int64)
-    ticks[:, 1 if move == "silence" else 0] = 1
-    return PaneRun(T0 + (np.arange(n) + 1) * PANE, inputs, wrong, ticks)
+    sections = {}
+    for name, c in (cells.by_section(made) | cells.by_section(joined)).items():
+        part = cells.sections[name]
+        sections[name] = np.zeros((n, part.stop - part.start), dtype=np.int64)
+        np.add.at(sections[name], (pane[c.row], c.cell), c.weight)
+    sections["ticks"] = np.zeros((n, 2), dtype=np.int64)
+    sections["ticks"][:, 1 if move == "silence" else 0] = 1
+    return PaneRun(T0 + (np.arange(n) + 1) * PANE, sections)
 
 
 def sketches() -> Iterator[tuple[str, object]]:

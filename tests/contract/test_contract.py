@@ -12,6 +12,7 @@ from detectors.cells import ErrorCells, InputCells
 from detectors.codec import Codec
 from detectors.contract import check_detector, check_sketch, null_mean, step_through
 from detectors.drift.river import RiverMemory
+from detectors.evidence import PaneRun
 from detectors.sketch import fold, zero
 from tests.contract import cases
 
@@ -128,7 +129,7 @@ def test_a_column_of_only_nan_is_quiet():
     rows = Batch(*(empty if n == "numeric" else getattr(batch, n) for n in Batch.__slots__))
     inputs = cells.counts(rows)[None]
     run = cases.run("binary", of, 1, 1)
-    run = type(run)(run.time, inputs, run.errors, run.ticks)
+    run = PaneRun(run.time, {**run.sections, "inputs": inputs})
     for task, _, detector in DETECTORS:
         if task == "binary" and detector.stream.detector == "numeric_drift":
             quiet = detector.stream.target in ("income", "age")

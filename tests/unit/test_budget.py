@@ -286,14 +286,13 @@ def rings_in_control(seed):
         truths.append(np.bincount(bin_codes(bins.edges, values), weight, bins.size))
     budget = Budget([d.stream for d in detectors], 1 / (PER_ALARM * PANE))
     state, rings, step = budget.start(), 0, 1000
-    nothing = np.zeros((step, 0), dtype=np.int64)
     for start in range(0, PANES, step):
         times = ends(step, start + 1)
         made = []
         for detector, truth in zip(detectors, truths, strict=True):
             counts = np.zeros((step, len(truth) + 2), dtype=np.int64)
             counts[:, :-2] = random.multinomial(EVENTS, truth / truth.sum(), step)
-            made.append(detector.step(None, PaneRun(times, counts, nothing, nothing))[1])
+            made.append(detector.step(None, PaneRun(times, {"inputs": counts}))[1])
         state, happened = budget.step(state, times, np.concatenate(made, axis=1))
         rings += sum(isinstance(h, Ring) for h in happened)
     return rings

@@ -63,8 +63,7 @@ def rings(profile, x: np.ndarray, first: int) -> list[Ring]:
     codes, panes = cells.codes(rows)[:, 0], len(x) // PANE
     counts = np.zeros((panes, cells.size), dtype=np.int64)
     np.add.at(counts, (np.arange(panes * PANE) // PANE, codes[: panes * PANE]), 1)
-    nothing = np.zeros((panes, 2), dtype=np.int64)
-    run = PaneRun(rows.time[PANE - 1 :: PANE] + 1, counts, nothing[:, :0], nothing)
+    run = PaneRun(rows.time[PANE - 1 :: PANE] + 1, {"inputs": counts})
     detector = drift_detector(profile)
     budget = Budget([detector.stream], 1 / (PROMISE * EVENT))
     ends = np.arange(1, panes + 1) * PANE * EVENT

@@ -16,6 +16,7 @@ from detectors.ratio import rate_table
 
 PANE, TICK = 10, 30
 INPUTS, ERRORS = 2, 2
+SECTIONS = {"inputs": slice(0, INPUTS), "errors": slice(INPUTS, INPUTS + ERRORS)}
 CODEC = Codec([DetectionState, BudgetState])
 
 
@@ -35,7 +36,9 @@ class Witness:
         return None, np.zeros((len(run), 1))
 
     def shown(self, name):
-        return np.concatenate([getattr(run, name) for run in self.runs]).tolist()
+        return np.concatenate(
+            [run.time if name == "time" else run.sections[name] for run in self.runs]
+        ).tolist()
 
 
 def entries(rows):
@@ -86,7 +89,7 @@ cuts = st.lists(st.integers(0, 100) | st.integers(0, 2100), max_size=6)
 @settings(max_examples=300, deadline=None)
 def test_detectors_are_shown_each_pane_with_rows_and_the_ticks_that_tell(rows, cuts, until):
     witness = Witness()
-    detection = Detection([witness], INPUTS, ERRORS, PANE, TICK, {"page": 1e-12, "ticket": 1e-12})
+    detection = Detection([witness], SECTIONS, PANE, TICK, {"page": 1e-12, "ticket": 1e-12})
     in_steps(detection, rows, until, cuts)
     rows = [r for r in rows if r[0] < until]
     told = told_ticks(rows, until)
@@ -121,8 +124,7 @@ def ringing():
                 Stream("silence", "c", "silence", "page", 2), "ticks", np.arange(2), silent
             ),
         ],
-        INPUTS,
-        ERRORS,
+        SECTIONS,
         PANE,
         TICK,
         {"page": 1e-3, "ticket": 1e-3},
@@ -152,7 +154,7 @@ def test_a_year_of_silence_costs_few_steps():
     witness = Witness()
     minute, year = 60_000, 365 * 86_400_000
     rates = {"page": 1e-12, "ticket": 1e-12}
-    detection = Detection([witness], INPUTS, ERRORS, 10_000, minute, rates)
+    detection = Detection([witness], SECTIONS, 10_000, minute, rates)
     state, _ = detection.step(detection.start(), entries([(0, 0)]), 10_000)
     detection.step(state, entries([(year // 10_000, 0)]), year + minute)
     steps = sum(len(run) for run in witness.runs)
@@ -169,7 +171,7 @@ def test_silence_rings_and_returning_traffic_clears():
         rate_table(0.2, np.array([0.9])),
     )
     rates = {"page": 1e-9, "ticket": 1e-9}
-    detection = Detection([silence], INPUTS, ERRORS, 10_000, 30_000, rates)
+    detection = Detection([silence], SECTIONS, 10_000, 30_000, rates)
     before = [(p, 0) for p in range(0, 300)]
     after = [(p, 0) for p in range(900, 1200)]
     _, happened = detection.step(detection.start(), entries(before + after), 12_000_000)
@@ -194,7 +196,7 @@ def test_a_ring_says_what_the_others_knew():
 @pytest.mark.parametrize("tick", [0, TICK])
 def test_no_traffic_at_all_is_not_judged(tick):
     witness = Witness()
-    detection = Detection([witness], INPUTS, ERRORS, PANE, tick, {"page": 1.0, "ticket": 1.0})
+    detection = Detection([witness], SECTIONS, PANE, tick, {"page": 1.0, "ticket": 1.0})
     state, happened = detection.step(detection.start(), entries([]), 10**9)
     assert (witness.runs, happened) == ([], [])
     detection.step(state, entries([(10**8, 3)]), 10**9 + 100)  # a joined row is no traffic
