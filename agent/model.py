@@ -131,14 +131,14 @@ class Model:
         return Detection(detectors, self.pane_cells.sections, self.pane, tick, rates, weights)
 
     def _powers(self) -> dict[str, tuple[Power, float, float]]:
-        """Of each numeric target: its power, an alternative's weight, and the tolerated rate."""
+        """Of each numeric target: its power, its stream's weight, and the tolerated rate."""
         columns = {c.name: c.numeric for c in self.cells.columns if c.numeric is not None}
         found = {}
         for severity, budget in self.detection.budgets.items():
             for detector in self.detection.of(severity):
                 stream = detector.stream
                 if stream.detector == "numeric_drift" and isinstance(detector, RatioDetector):
-                    weight = budget.weight(stream) / stream.alternatives
+                    weight = budget.weight(stream)
                     made = power(detector, columns[stream.target])
                     found[stream.target] = (made, weight, budget.rate)
         return found

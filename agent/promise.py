@@ -88,7 +88,7 @@ def _stream(
     model: Model, detector: RatioDetector, severity: Severity, per_second: float
 ) -> StreamPromise:
     stream, budget = detector.stream, model.detection.budgets[severity]
-    weight = budget.weight(stream) / stream.alternatives
+    weight = budget.weight(stream)
     delays: dict[str, float] = {}
     season = False
     if stream.detector == "numeric_drift":
@@ -116,10 +116,12 @@ def _stream(
 def _rate_delay(
     detector: RatioDetector, rate: float, weight: float, tolerated: float, per_second: float
 ) -> float:
-    growth = float((np.array([1 - rate, rate]) @ (detector.table / SCALE)).max())
+    gathered = np.array([1 - rate, rate]) @ (detector.table / SCALE)
+    best = int(gathered.argmax())
+    growth, share = float(gathered[best]), float(detector.stream.spread()[best])
     if growth <= 0:
         return float("inf")
-    start = weight * tolerated * 1000 / per_second / growth
+    start = weight * share * tolerated * 1000 / per_second / growth
     return float(max(-np.log(min(start, 0.5)), 0.0) / growth)
 
 

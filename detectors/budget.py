@@ -83,7 +83,7 @@ class Budget:
         False alarms tolerated per millisecond of event time.
     weights
         (j,) positive weights of the streams, scaled to sum 1; equal by default. Alternatives share
-        their stream's weight equally.
+        their stream's weight as the stream says (`Stream.spread`).
     """
 
     def __init__(
@@ -99,7 +99,8 @@ class Budget:
         self.stream_weight = share / share.sum() if len(share) else share
         self._stream = np.repeat(np.arange(len(width)), width)
         self._start = np.concatenate([[0], np.cumsum(width)]).astype(np.int64)
-        self._credit = (self.stream_weight / np.maximum(width, 1))[self._stream] * self.rate
+        spread = np.concatenate([s.spread() for s in streams]) if streams else np.zeros(0)
+        self._credit = self.stream_weight[self._stream] * spread * self.rate
 
     @property
     def cells(self) -> int:

@@ -27,8 +27,10 @@ Source = Literal["inputs", "errors", "ticks"]  # a section of `detectors.pane`, 
 class Stream:
     """One question: which detector asks it, of what, and whom it may wake.
 
-    `basis` says what its e-values rest on: `exact` the likelihood ratio's own theorem, `calibrated`
-    a stated property of another algorithm.
+    `shares` (one for each alternative, in any unit; equal where empty) say how the stream's part of
+    the budget is spread; an alternative with share 0 is not bet on. `basis` says what its e-values
+    rest on: `exact` the likelihood ratio's own theorem, `calibrated` a stated property of another
+    algorithm.
     """
 
     detector: str
@@ -37,6 +39,13 @@ class Stream:
     severity: Severity
     alternatives: int
     basis: Basis = "exact"
+    shares: tuple[float, ...] = ()
+
+    def spread(self) -> NDArray[np.float64]:
+        """Share (alternatives,) of each alternative in the stream's part of the budget; sums 1."""
+        share = np.array(self.shares) if self.shares else np.ones(self.alternatives)
+        whole = share.sum()
+        return np.asarray(share / whole if whole > 0 else np.full(len(share), 1 / len(share)))
 
 
 @dataclass(frozen=True, slots=True)

@@ -17,10 +17,12 @@ class Power:
     """Evidence that one event brings, on average, after a shift of a numeric column.
 
     `growth[i]` is that of the best alternative after a shift of SHIFTS[i] standard deviations of
-    the normal scores, in the direction in which it is harder to see; nats.
+    the normal scores, in the direction in which it is harder to see; nats. `share[i]` is that
+    alternative's share of its stream.
     """
 
     growth: NDArray[np.float64]
+    share: NDArray[np.float64]
 
     def delay(
         self, per_second: float, weight: float, per_millisecond: float
@@ -35,12 +37,12 @@ class Power:
         per_second
             Events a second.
         weight
-            Share of one alternative in its budget.
+            Share of the stream in its budget.
         per_millisecond
             False alarms tolerated per millisecond.
         """
         g = np.maximum(self.growth, 1e-12)
-        start = weight * per_millisecond * 1000 / max(per_second, 1e-12) / g
+        start = weight * self.share * per_millisecond * 1000 / max(per_second, 1e-12) / g
         nats = np.maximum(-np.log(np.minimum(start, 0.5)), 0.0)
         return np.where(self.growth > 0, nats / g, np.inf)
 
@@ -60,11 +62,15 @@ def power(detector: RatioDetector, column: NumericProfile) -> Power:
     else:
         hours = [shifted(whole, mean, column.season.scale) for mean in column.season.mean]
         tables = list(detector.table)
-    growth = np.full(len(SHIFTS), np.inf)
+    growth, share = np.full(len(SHIFTS), np.inf), np.zeros(len(SHIFTS))
+    spread = detector.stream.spread()
     for sign in (-1.0, 1.0):
         brought = np.zeros((len(SHIFTS), detector.stream.alternatives))
         for p, table in zip(hours, tables, strict=True):
             moved = np.array([shifted(p, sign * s) for s in SHIFTS])
             brought += moved @ (table / SCALE) / len(hours)
-        growth = np.minimum(growth, brought.max(axis=1))
-    return Power(growth)
+        best = np.where(spread > 0, brought, -np.inf).argmax(axis=1)
+        gathered = brought[np.arange(len(SHIFTS)), best]
+        harder = gathered < growth
+        growth, share = np.where(harder, gathered, growth), np.where(harder, spread[best], share)
+    return Power(growth, share)

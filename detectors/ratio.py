@@ -4,8 +4,12 @@ An event falls in cell i with probability p_i under the reference and q_i under 
 log(q_i / p_i) summed over events is the logarithm of an e-value. Two corrections keep its mean at
 most 1 when nothing that matters has changed:
 
-- the reference is finite: its p is off by sampling error, so each event pays
-  2.33 sqrt(chi2(q, p) / n), an upper 1% limit on what that error adds to E[q / p];
+- the reference is finite, so its p is off by sampling error. That error adds d to E[q / p], about
+  normal with standard deviation s = sqrt(chi2(q, p) / n), the same d for every event. An
+  alternative gathers KL(q, p) nats an event, so an alarm needs about T = NATS / KL events, over
+  which the e-value grows by exp(T d). Its mean over references is exp(T^2 s^2 / 2), so each event
+  pays a margin of T s^2 / 2 (that is z s with z = T s / 2), and never more than the upper 1% limit
+  of d;
 - small changes do not matter: each event pays the largest E[q / p] over changes up to a stated
   size (the materiality), so that the null holds all of them.
 
@@ -19,9 +23,14 @@ import numpy as np
 from numpy.typing import NDArray
 
 SCALE = 2.0**32
-CONFIDENCE = 2.33  # standard normal 99% point: one-sided limit for the reference's sampling error
-SHIFTS = (0.15, 0.3, 0.6, 1.2, 2.4)  # in standard deviations of the normal scores, either way
-SCALES = (0.5, 0.7, 0.83, 1.2, 1.5, 2.0)
+CONFIDENCE = 2.33  # standard normal 99% point: the most that the reference's sampling error costs
+NATS = 16.0  # evidence that an alarm takes: log of budget, streams and alternatives
+# Alternatives and their relative shares: moderate changes are the likeliest.
+SHIFTS = {0.12: 0.12, 0.25: 0.22, 0.5: 0.2, 1.0: 0.12, 2.0: 0.03}  # standard deviations, either way
+SCALES = {0.5: 0.03, 0.7: 0.05, 0.83: 0.04, 1.2: 0.06, 1.5: 0.05, 2.0: 0.02}
+SHAPE_SHARE = 0.04  # of all shapes together
+SPIKE_SHARE = 0.04  # of all spikes together
+USABLE = 0.4  # share of its own nats an event that must be left to an alternative after its margin
 TILT = 0.3  # of a change of shape: about .045 nats an event under its own alternative
 BLEND = 0.02  # share of the reference mixed into each alternative: bounds what one event can cost
 SPIKE = 0.2  # share of all mass that a single-bin alternative adds to its bin
@@ -48,6 +57,11 @@ def location_scale(p: NDArray[np.float64]) -> NDArray[np.float64]:
     moved = [shifted(p, sign * s) for s in SHIFTS for sign in (-1.0, 1.0)]
     stretched = [shifted(p, 0.0, s) for s in SCALES]
     return np.array(moved + stretched)
+
+
+def location_scale_shares() -> NDArray[np.float64]:
+    """Share (a,) of each alternative of `location_scale` beside the others."""
+    return np.array([s / 2 for s in SHIFTS.values() for _ in range(2)] + list(SCALES.values()))
 
 
 def cell_scores(p: NDArray[np.float64]) -> NDArray[np.float64]:
@@ -88,8 +102,39 @@ def table(
     ratio = blended / p  # (a, k)
     chi2 = np.maximum((blended * ratio).sum(axis=1) - 1.0, 0.0)
     tolerated = np.maximum((ratio @ immaterial.T).max(axis=1), 1.0) if len(immaterial) else 1.0
-    margin = np.log(tolerated + CONFIDENCE * np.sqrt(chi2 / reference_size))
+    z = strictness(chi2, (blended * np.log(ratio)).sum(axis=1), reference_size)
+    margin = np.log(tolerated + z * np.sqrt(chi2 / reference_size))
     return np.asarray(np.floor((np.log(ratio) - margin[:, None]).T * SCALE), dtype=np.int64)
+
+
+def strictness(
+    chi2: NDArray[np.float64], nats: NDArray[np.float64], reference_size: float
+) -> NDArray[np.float64]:
+    """Standard errors z (a,) of the reference by which each alternative's null is moved.
+
+    With them the mean over references of an alarm's e-value is at most 1 (see the module).
+
+    Parameters
+    ----------
+    chi2, nats
+        (a,) chi-squared and Kullback-Leibler divergence of each alternative from the reference.
+    reference_size
+        Number of independent reference events.
+    """
+    needed = NATS / np.maximum(nats, 1e-12)
+    return np.minimum(needed * np.sqrt(chi2 / reference_size) / 2, CONFIDENCE)
+
+
+def usable(
+    p: NDArray[np.float64], alternatives: NDArray[np.float64], evidence: NDArray[np.int64]
+) -> NDArray[np.bool_]:
+    """Which alternatives (a,) are worth betting on: their margins leave USABLE of their evidence.
+
+    p: (k,), alternatives: (a, k), evidence: (k, a) as `table` makes it.
+    """
+    blended = (1 - BLEND) * alternatives + BLEND * p
+    gathered = (blended * (evidence.T / SCALE)).sum(axis=1)
+    return np.asarray(gathered > USABLE * (blended * np.log(blended / p)).sum(axis=1))
 
 
 def rate_limit(events: float, trials: float, upper: bool = True, z: float = CONFIDENCE) -> float:
@@ -103,8 +148,41 @@ def rate_limit(events: float, trials: float, upper: bool = True, z: float = CONF
     return float(np.clip(limit, 0.0, 1.0))
 
 
-def rate_table(null: float, alternatives: NDArray[np.float64]) -> NDArray[np.int64]:
+def rate_nulls(
+    events: float,
+    trials: float,
+    alternatives: NDArray[np.float64],
+    upper: bool = True,
+    dispersion: float = 1.0,
+) -> NDArray[np.float64]:
+    """Null rate (a,) against which each alternative rate is tested, one-sidedly.
+
+    A Wilson limit of the reference rate, at as many standard errors as the module's text says.
+
+    Parameters
+    ----------
+    events, trials
+        How often it happened in the reference.
+    alternatives
+        (a,) rates, all above the reference rate (`upper`) or all below it.
+    dispersion
+        Variance of the reference's count relative to independent events.
+    """
+    events, trials = events / dispersion, trials / dispersion
+    p = (events + 0.5) / (trials + 1)
+    chi2 = (alternatives - p) ** 2 / (p * (1 - p))
+    nats = alternatives * np.log(alternatives / p)
+    nats += (1 - alternatives) * np.log((1 - alternatives) / (1 - p))
+    z = strictness(chi2, nats, max(trials, 1.0))
+    return np.array([rate_limit(events, trials, upper, float(s)) for s in z])
+
+
+def rate_table(
+    null: float | NDArray[np.float64], alternatives: NDArray[np.float64]
+) -> NDArray[np.int64]:
     """Evidence of an event that (does not, does) happen: (2, a), for rates beyond `null`.
+
+    `null` is one rate, or one for each alternative.
 
     With q above null the ratio's mean is at most 1 for every true rate up to null, with q below it
     for every rate from null: a one-sided test needs no further margin (monotone likelihood ratio).

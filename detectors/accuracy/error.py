@@ -5,33 +5,56 @@ import numpy as np
 from detectors.cells import InputCells
 from detectors.evidence import RatioDetector, Stream
 from detectors.profile import ErrorProfile, Profile
-from detectors.ratio import SCALES, SHIFTS, rate_limit, rate_table, shifted, spikes, table
+from detectors.ratio import (
+    SCALES,
+    SHIFTS,
+    SPIKE_SHARE,
+    rate_nulls,
+    rate_table,
+    shifted,
+    spikes,
+    table,
+    usable,
+)
 
-FACTORS = (1.25, 1.5, 2.0, 3.0, 5.0)  # of the odds of an error
-IMMATERIAL_RELATIVE = 0.1
-IMMATERIAL_ABSOLUTE = 0.002
-IMMATERIAL_SHIFT = 0.1  # standard deviations of the error size's normal scores
+# Alternatives and their relative shares: of the odds of an error, and rates of errors.
+FACTORS = {1.25: 0.2, 1.5: 0.3, 2.0: 0.25, 3.0: 0.12, 5.0: 0.05}
+RATES = {0.5: 0.04, 0.9: 0.04}
+SMALLEST_RISE = 0.002  # an alternative lies so far above the reference rate at least, twice over
+IMMATERIAL_RELATIVE = 0.01
+IMMATERIAL_ABSOLUTE = 0.0002
+IMMATERIAL_SHIFT = 0.01  # standard deviations of the error size's normal scores
+APART = 1.05  # least ratio of an alternative to its null
 FEWEST_REFERENCE = 100
 
 
 class ErrorRate(RatioDetector):
     """Classification: are predictions wrong more often than on the labelled reference?
 
-    A one-sided Bernoulli likelihood ratio against the 99% Wilson limit of the reference's rate, or
-    that rate and an immaterial rise where larger.
+    One-sided Bernoulli likelihood ratios, each against a limit of the reference's rate
+    (`detectors.ratio.rate_nulls`) and an immaterial rise.
     """
 
     def __init__(self, error: ErrorProfile) -> None:
         right, wrong = error.counts
         n = right + wrong
         rate = (wrong + 0.5) / (n + 1)
-        tolerated = wrong / n + max(IMMATERIAL_RELATIVE * wrong / n, IMMATERIAL_ABSOLUTE)
-        null = max(rate_limit(wrong, n), tolerated)
-        odds = np.array(FACTORS) * rate / (1 - rate)
-        q = np.unique(np.concatenate([odds / (1 + odds), [0.5, 0.9]]))
-        q = q[(q > null * 1.05) & (q < 1)]
+        odds = np.array(list(FACTORS)) * rate / (1 - rate)
+        q = np.concatenate([odds / (1 + odds), list(RATES)])
+        share = np.array([*FACTORS.values(), *RATES.values()])
+        possible = (q > rate + 2 * SMALLEST_RISE) & (q < 1)
+        q, share = q[possible], share[possible]
+        null = rate_nulls(wrong, n, q) + max(IMMATERIAL_RELATIVE * rate, IMMATERIAL_ABSOLUTE)
+        q, share, null = (a[q > null * APART] for a in (q, share, null))
         evidence = rate_table(null, q) if len(q) else np.zeros((2, 1), dtype=np.int64)
-        stream = Stream("error_rate", "error", "accuracy", "page", evidence.shape[1])
+        stream = Stream(
+            "error_rate",
+            "error",
+            "accuracy",
+            "page",
+            evidence.shape[1],
+            shares=tuple(share.tolist()),
+        )
         super().__init__(stream, "errors", np.arange(2), evidence)
 
     @classmethod
@@ -53,13 +76,22 @@ class ErrorSize(RatioDetector):
     def __init__(self, error: ErrorProfile) -> None:
         counts = np.array(error.counts)
         p = (counts + 0.5) / (counts + 0.5).sum()
+        wide = {s: share for s, share in SCALES.items() if s > 1}
         larger = [shifted(p, s) for s in SHIFTS]
-        wider = [shifted(p, s / 2, s) for s in SCALES if s > 1]
+        wider = [shifted(p, s / 2, s) for s in wide]
         immaterial = np.array([shifted(p, s) for s in (0.0, IMMATERIAL_SHIFT)])
-        largest = spikes(p)[-1:]
-        alternatives = np.concatenate([larger, wider, largest])
+        alternatives = np.concatenate([larger, wider, spikes(p)[-1:]])
+        share = np.array([*SHIFTS.values(), *wide.values(), SPIKE_SHARE])
         evidence = table(p, alternatives, float(counts.sum()), immaterial)
-        stream = Stream("error_size", "error", "accuracy", "page", evidence.shape[1])
+        share = np.where(usable(p, alternatives, evidence), share, 0.0)
+        stream = Stream(
+            "error_size",
+            "error",
+            "accuracy",
+            "page",
+            evidence.shape[1],
+            shares=tuple(share.tolist()),
+        )
         super().__init__(stream, "errors", np.arange(len(counts)), evidence)
 
     @classmethod
