@@ -1,0 +1,245 @@
+"""A member of a consumer group that reads raw batches."""
+
+import time
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+import numpy as np
+from kafka import KafkaConsumer, errors
+from kafka.consumer.subscription_state import ConsumerRebalanceListener
+from kafka.coordinator.assignors.range import RangePartitionAssignor
+from kafka.structs import OffsetAndMetadata
+from kafka.structs import TopicPartition as KafkaTopicPartition
+
+from agent.errors import UnreachableError
+from agent.intake.kafka.network import FATAL, Network, reason_of, unreachable
+from agent.intake.kafka.settings import MEBIBYTE, KafkaSettings
+from agent.intake.source import RawBatch, TableBatch, TopicPartition
+
+# The partitions wentto another member, which reads on from the last commit: nothing is lost.
+REBALANCED = (
+    errors.CommitFailedError,
+    errors.IllegalGenerationError,
+    errors.RebalanceInProgressError,
+    errors.UnknownMemberIdError,
+)
+
+# A broker answers a fetch within half a second even where there is nothing to fetch.
+STALE_SECONDS = 3.0
+
+
+class _Assignment(ConsumerRebalanceListener):  # type: ignore[misc]  # kafka-python has no types
+    """What the group has handed to this member. Called on kafka-python's own thread."""
+
+    def __init__(self) -> None:
+        self.joined = False
+        self.partitions: frozenset[TopicPartition] = frozenset()
+
+    def on_partitions_assigned(self, assigned: set[KafkaTopicPartition]) -> None:
+        self.joined = True
+        self.partitions |= {(p.topic, p.partition) for p in assigned}
+
+    def on_partitions_revoked(self, revoked: set[KafkaTopicPartition]) -> None:
+        self.partitions -= {(p.topic, p.partition) for p in revoked}
+
+    def on_partitions_lost(self, lost: set[KafkaTopicPartition]) -> None:
+        self.on_partitions_revoked(lost)
+
+
+class KafkaSource:
+    """A member of a consumer group, as an `agent.intake.source.Source`.
+
+    A partition is read from its committed offset, or from its earliest record where nothing is
+    committed or retention has passed it. Equal partition numbers of topics with equally many
+    partitions come to the same member (range assignor), which the join rests on. Not thread-safe.
+    """
+
+    def __init__(
+        self,
+        settings: KafkaSettings,
+        topics: Sequence[str],
+        *,
+        max_poll_records: int = 5_000,
+        partition_bytes: int = 8 * MEBIBYTE,
+        fetch_bytes: int = 64 * MEBIBYTE,
+        commit_timeout: float = 5.0,
+    ) -> None:
+        """Returns at once, whether or not a broker answers; the group is joined in `poll`."""
+        self._settings = settings
+        self._topics = tuple(dict.fromkeys(topics))
+        self._commit_timeout = commit_timeout
+        self._options = settings.for_client(
+            KafkaConsumer,
+            group_id=settings.group_id,
+            group_instance_id=settings.group_instance_id,
+            max_poll_records=max_poll_records,
+            max_partition_fetch_bytes=partition_bytes,
+            fetch_max_bytes=fetch_bytes,
+            receive_message_max_bytes=max(100_000_000, fetch_bytes + partition_bytes),
+        ) | {
+            # What the pipeline's guarantees rest on is not the user's to change.
+            "auto_offset_reset": "earliest",
+            "enable_auto_commit": False,
+            "isolation_level": "read_committed",
+            "partition_assignment_strategy": (RangePartitionAssignor,),
+        }
+        self._assigned = _Assignment()
+        self._consumer: Any = None
+        self._heard: dict[TopicPartition, float] = {}
+        self._poll_problem = ""
+        self._commit_problem = ""
+        self._network = Network(settings, self._options)
+
+    @property
+    def problem(self) -> str:
+        """What keeps records from coming or commits from being kept, in one line; else empty."""
+        return (
+            self._network.problem
+            or self._poll_problem
+            or self._commit_problem
+            or self._missing_topics()
+        )
+
+    def _missing_topics(self) -> str:
+        # Before the group is joined, metadata may simply not have come yet.
+        if not self._assigned.joined:
+            return ""
+        missing = [topic for topic in self._topics if not self._network.topic_known(topic)]
+        return f"waiting for topics that do not exist: {', '.join(missing)}" if missing else ""
+
+    def poll(self, timeout: float) -> list[RawBatch | TableBatch]:
+        """Batches that came within `timeout` seconds; empty where none did. Never blocks longer.
+
+        An unreachable broker is `problem`, not an error. Raises UnreachableError where only a
+        person can help: credentials, permissions, settings that the broker refuses.
+        """
+        deadline = time.monotonic() + timeout
+        consumer = self._connected(timeout)
+        if consumer is None:
+            return []
+        try:
+            polled = consumer.poll(timeout_ms=max(0.0, deadline - time.monotonic()) * 1000)
+        except FATAL as error:
+            raise unreachable(self._settings, error) from error
+        except errors.KafkaError as error:
+            self._poll_problem = f"reading from Kafka: {reason_of(error)}"
+            # Some errors come back at once, for as long as their cause lasts.
+            time.sleep(max(0.0, min(0.2, deadline - time.monotonic())))
+            return []
+        except Exception as error:
+            raise UnreachableError(f"the Kafka client failed: {error!r}") from error
+        self._poll_problem = ""
+        return [_raw_batch(partition, records) for partition, records in polled.items()]
+
+    def _connected(self, timeout: float) -> Any:
+        if self._consumer is None and self._network.wait(timeout):
+            try:
+                consumer = KafkaConsumer(kafka_client=self._network.client, **self._options)
+                _complete_every_join(consumer._coordinator)
+                self._heard = _listen(consumer._fetcher)
+                consumer.subscribe(self._topics, listener=self._assigned)
+            except (errors.KafkaError, ValueError) as error:
+                raise unreachable(self._settings, error) from error
+            self._consumer = consumer
+        return self._consumer
+
+    def assignment(self) -> frozenset[TopicPartition]:
+        """Partitions this source reads now. Empty while the group hands them out."""
+        return self._assigned.partitions
+
+    def lag(self) -> Mapping[TopicPartition, int]:
+        """Records between the position and the end, for each assigned partition (-1: unknown).
+
+        Known from what the last fetch said: no request is sent. A broker that has stopped answering
+        says nothing of where its partitions end.
+        """
+        if self._consumer is None:
+            return {}
+        # The public position() may ask the broker; the state behind it never does.
+        states = self._consumer._subscription.assignment
+        return {
+            partition: _lag(states.get(KafkaTopicPartition(*partition)))
+            if time.monotonic() - self._heard.get(partition, 0.0) < STALE_SECONDS
+            else -1
+            for partition in self._assigned.partitions
+        }
+
+    def commit(self, offsets: Mapping[TopicPartition, int]) -> None:
+        """Remember these as the next offsets to read. Blocks for at most `commit_timeout` seconds.
+
+        Partitions that have gone to another member are left out. A commit that fails is `problem`
+        until a later one succeeds: it costs reading records again, and loses none. Raises
+        UnreachableError as `poll` does; another agent that took over this one's
+        `group_instance_id` shows only here.
+        """
+        owned = {
+            KafkaTopicPartition(*partition): OffsetAndMetadata(int(offset))
+            for partition, offset in offsets.items()
+            if partition in self._assigned.partitions
+        }
+        if self._consumer is None or not owned:
+            return
+        try:
+            self._consumer.commit(owned, timeout_ms=self._commit_timeout * 1000)
+        except FATAL as error:
+            raise unreachable(self._settings, error) from error
+        except REBALANCED:
+            self._commit_problem = ""
+        except errors.KafkaError as error:
+            self._commit_problem = f"committing to Kafka: {reason_of(error)}"
+        else:
+            self._commit_problem = ""
+
+    def close(self) -> None:
+        """Leave the group and free everything; safe to call twice. Commits nothing."""
+        consumer, self._consumer = self._consumer, None
+        try:
+            if consumer is not None:
+                consumer.close(autocommit=False, timeout_ms=3_000)
+        except errors.KafkaError:
+            pass  # the broker is gone: it will notice by itself that this member has left
+        finally:
+            self._assigned.partitions = frozenset()
+            self._network.close()
+
+
+def _complete_every_join(coordinator: Any) -> None:
+    """Keep the coordinator at a join that it has begun until that has ended.
+
+    A join begun because topics changed is forgotten by kafka-python where a poll's time runs out
+    between the leader's assignment and the broker's answer to it: the member then stays without
+    partitions, without heartbeats and without an error for good.
+    """
+    wanted = coordinator.need_rejoin
+    coordinator.need_rejoin = lambda: coordinator.rejoining or wanted()
+
+
+def _listen(fetcher: Any) -> dict[TopicPartition, float]:
+    """When each partition was last answered for, empty answers included; kept up to date."""
+    heard: dict[TopicPartition, float] = {}
+    handle = fetcher._handle_fetch_response
+
+    def note(node_id: object, fetch_offsets: Any, *rest: Any) -> Any:
+        now = time.monotonic()
+        heard.update({(tp.topic, tp.partition): now for tp in fetch_offsets})
+        return handle(node_id, fetch_offsets, *rest)
+
+    fetcher._handle_fetch_response = note
+    return heard
+
+
+def _raw_batch(partition: KafkaTopicPartition, records: list[Any]) -> RawBatch:
+    count = len(records)
+    return RawBatch(
+        topic=partition.topic,
+        partition=partition.partition,
+        values=[record.value for record in records],
+        offsets=np.fromiter((record.offset for record in records), np.int64, count),
+        times=np.fromiter((record.timestamp for record in records), np.int64, count),
+    )
+
+
+def _lag(state: Any) -> int:
+    if state is None or state.position is None or state.highwater is None:
+        return -1
+    return max(0, int(state.highwater) - int(state.position.offset))
