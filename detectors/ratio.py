@@ -26,10 +26,10 @@ SCALE = 2.0**32
 CONFIDENCE = 2.33  # standard normal 99% point: the most that the reference's sampling error costs
 NATS = 16.0  # evidence that an alarm takes: log of budget, streams and alternatives
 # Alternatives and their relative shares: moderate changes are the likeliest.
-SHIFTS = {0.12: 0.12, 0.25: 0.22, 0.5: 0.2, 1.0: 0.12, 2.0: 0.03}  # standard deviations, either way
-SCALES = {0.5: 0.03, 0.7: 0.05, 0.83: 0.04, 1.2: 0.06, 1.5: 0.05, 2.0: 0.02}
-SHAPE_SHARE = 0.04  # of all shapes together
-SPIKE_SHARE = 0.04  # of all spikes together
+SHIFTS = {0.12: 0.06, 0.25: 0.25, 0.5: 0.18, 1.0: 0.21, 2.0: 0.02}  # standard deviations, either way
+SCALES = {0.5: 0.02, 0.7: 0.04, 0.83: 0.02, 1.2: 0.1, 1.5: 0.045, 2.0: 0.02}
+SHAPE_SHARE = 0.02  # of all shapes together
+SPIKE_SHARE = 0.02  # of all spikes together
 USABLE = 0.4  # share of its own nats an event that must be left to an alternative after its margin
 TILT = 0.3  # of a change of shape: about .045 nats an event under its own alternative
 BLEND = 0.02  # share of the reference mixed into each alternative: bounds what one event can cost
@@ -90,13 +90,14 @@ def spikes(p: NDArray[np.float64]) -> NDArray[np.float64]:
 def table(
     p: NDArray[np.float64],
     alternatives: NDArray[np.float64],
-    reference_size: float,
+    reference_size: NDArray[np.float64] | float,
     immaterial: NDArray[np.float64],
 ) -> NDArray[np.int64]:
     """Evidence an event brings: (k cells, a alternatives), nats times SCALE.
 
     p: (k,) reference probabilities, all positive. alternatives: (a, k). immaterial: (m, k) changes
-    that must not count. reference_size: number of independent reference events behind p.
+    that must not count. reference_size: number of independent reference events behind p, one for
+    all or (a,).
     """
     blended = (1 - BLEND) * alternatives + BLEND * p
     ratio = blended / p  # (a, k)
@@ -108,7 +109,9 @@ def table(
 
 
 def strictness(
-    chi2: NDArray[np.float64], nats: NDArray[np.float64], reference_size: float
+    chi2: NDArray[np.float64],
+    nats: NDArray[np.float64],
+    reference_size: NDArray[np.float64] | float,
 ) -> NDArray[np.float64]:
     """Standard errors z (a,) of the reference by which each alternative's null is moved.
 
@@ -119,7 +122,7 @@ def strictness(
     chi2, nats
         (a,) chi-squared and Kullback-Leibler divergence of each alternative from the reference.
     reference_size
-        Number of independent reference events.
+        Number of independent reference events; (a,) or one for all.
     """
     needed = NATS / np.maximum(nats, 1e-12)
     return np.minimum(needed * np.sqrt(chi2 / reference_size) / 2, CONFIDENCE)
@@ -153,7 +156,7 @@ def rate_nulls(
     trials: float,
     alternatives: NDArray[np.float64],
     upper: bool = True,
-    dispersion: float = 1.0,
+    dispersion: NDArray[np.float64] | float = 1.0,
 ) -> NDArray[np.float64]:
     """Null rate (a,) against which each alternative rate is tested, one-sidedly.
 
@@ -166,15 +169,17 @@ def rate_nulls(
     alternatives
         (a,) rates, all above the reference rate (`upper`) or all below it.
     dispersion
-        Variance of the reference's count relative to independent events.
+        Variance of the reference's count relative to independent events; (a,) or one for all.
     """
-    events, trials = events / dispersion, trials / dispersion
-    p = (events + 0.5) / (trials + 1)
+    spread = np.broadcast_to(np.asarray(dispersion, dtype=np.float64), alternatives.shape)
+    p = (events / spread + 0.5) / (trials / spread + 1)
     chi2 = (alternatives - p) ** 2 / (p * (1 - p))
     nats = alternatives * np.log(alternatives / p)
     nats += (1 - alternatives) * np.log((1 - alternatives) / (1 - p))
-    z = strictness(chi2, nats, max(trials, 1.0))
-    return np.array([rate_limit(events, trials, upper, float(s)) for s in z])
+    z = strictness(chi2, nats, np.maximum(trials / spread, 1.0))
+    return np.array(
+        [rate_limit(events / d, trials / d, upper, s) for s, d in zip(z, spread, strict=True)]
+    )
 
 
 def rate_table(
