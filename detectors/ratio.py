@@ -26,7 +26,13 @@ SCALE = 2.0**32
 CONFIDENCE = 2.33  # standard normal 99% point: the most that the reference's sampling error costs
 NATS = 16.0  # evidence that an alarm takes: log of budget, streams and alternatives
 # Alternatives and their relative shares: moderate changes are the likeliest.
-SHIFTS = {0.12: 0.06, 0.25: 0.25, 0.5: 0.18, 1.0: 0.21, 2.0: 0.02}  # standard deviations, either way
+SHIFTS = {
+    0.12: 0.06,
+    0.25: 0.25,
+    0.5: 0.18,
+    1.0: 0.21,
+    2.0: 0.02,
+}  # standard deviations, either way
 SCALES = {0.5: 0.02, 0.7: 0.04, 0.83: 0.02, 1.2: 0.1, 1.5: 0.045, 2.0: 0.02}
 SHAPE_SHARE = 0.02  # of all shapes together
 SPIKE_SHARE = 0.02  # of all spikes together
