@@ -4,25 +4,36 @@ from __future__ import annotations
 
 import hashlib
 from collections import deque
+from collections.abc import Collection
 from dataclasses import replace
 from typing import TYPE_CHECKING
 
 import numpy as np
 from numpy.typing import NDArray
 
-from agent.publish.snapshot import Alarm, Contributor, Effect
+from agent.publish.snapshot import Alarm, Contributor, Effect, Offsets
 from detectors import measures
+from detectors.accuracy.calibration import calibration_error
 from detectors.budget import Clear, Ring
 from detectors.cells import Column
 from detectors.evidence import Stream
+from detectors.fairness.gap import Gap
+from detectors.labels.cells import BOUNDS, by_age
+from detectors.labels.delay import LabelDelay
+from detectors.labels.learned import Learned
 
 if TYPE_CHECKING:
     from agent.detection import Happening
     from agent.model import Model
+    from agent.windows import Window
     from detectors.sketch import Counts
 
 CONTRIBUTORS = 5
-NOT_INPUTS = {"error_rate", "error_size", "adwin", "silence"}  # what changed inputs explain
+# Detectors and targets of what changed inputs explain.
+NOT_INPUTS = {
+    "calibration", "selection_gap", "error_gap", "opportunity_gap",
+    "joint", "error", "traffic", "label_delay", "label_coverage",
+}  # fmt: skip
 NOTABLE = 3.0  # nats from which a stream's evidence is worth naming
 CLEARED_KEPT = 20
 
@@ -36,7 +47,15 @@ ACTIONS = {
     "schema": "The feature is mostly unusable: roll back the producer's last change.",
     "accuracy": "The model errs more than when it was approved: roll back to the last good "
     "version or retrain; look at the drifted features first.",
-    "silence": "No predictions arrive: check the service, its producer and the topic.",
+    "calibration": "A score no longer means what it meant at approval: do not trust decisions by "
+    "threshold or price; roll back to the last good version or calibrate anew on recent labels.",
+    "fairness": "The gap between this group and the rest is another than in the approved model: "
+    "compare both with the reference and look at what drifted in this group before rolling back.",
+    "silence": "Few or no predictions arrive: check the service, its producer and the topic.",
+    "traffic": "More or fewer predictions come than usual: find out which callers are new or gone, "
+    "and whether something sends requests twice.",
+    "labels": "Labels come later or less often than usual: check the feedback topic, its producer "
+    "and the source of the labels. Until then accuracy is judged by fewer or older predictions.",
 }
 
 
@@ -45,23 +64,52 @@ class AlarmBook:
 
     def __init__(self, model: Model) -> None:
         self._model = model
-        self.standing: dict[tuple[str, int], Alarm] = {}  # severity and stream number
+        # By severity, detector and target.
+        self.standing: dict[tuple[str, str, str], Alarm] = {}
         self.cleared: deque[Alarm] = deque(maxlen=CLEARED_KEPT)
         self.history: list[Alarm] = []
 
     def record(self, happening: Happening) -> Alarm:
         """The alarm raised, or the one that has cleared (`cleared_at` set)."""
         what = happening.what
-        key = (happening.severity, what.stream)
+        budget = self._model.detection.budgets[happening.severity]
+        stream = budget.streams[what.stream]
+        key = (happening.severity, stream.detector, stream.target)
         if isinstance(what, Clear):
-            alarm = replace(self.standing.pop(key), cleared_at=what.time)
-            self.cleared.appendleft(alarm)
-            return alarm
+            return self._clear(key, what.time, "passed")
         alarm = self._raised(happening, what)
         self.standing[key] = alarm
         self.history.append(alarm)
         self._model.counters.alarms[alarm.kind, alarm.severity] += 1
         return alarm
+
+    def _clear(self, key: tuple[str, str, str], time: int, reason: str) -> Alarm:
+        alarm = replace(self.standing.pop(key), cleared_at=time, cleared_reason=reason)
+        self.cleared.appendleft(alarm)
+        return alarm
+
+    def accepted(self, streams: Collection[tuple[str, str]], time: int) -> list[Alarm]:
+        """Clear what stands of these (detector, target): what rang is the new normal."""
+        keys = [key for key in self.standing if key[1:] in streams]
+        return [self._clear(key, time, "accepted") for key in keys]
+
+    def acknowledge(self, number: str, by: str, comment: str, at: int) -> Alarm | None:
+        """Note who looks after a standing alarm, `at` milliseconds since the epoch.
+
+        Returns the alarm, None where none of that id stands. Whoever came first is kept.
+        """
+        for key, alarm in self.standing.items():
+            if alarm.id == number:
+                if alarm.acknowledged_at is None:
+                    alarm = replace(
+                        alarm,
+                        acknowledged_at=at,
+                        acknowledged_by=by,
+                        acknowledged_comment=comment,
+                    )
+                    self.standing[key] = alarm
+                return alarm
+        return None
 
     def _raised(self, happening: Happening, ring: Ring) -> Alarm:
         model, severity = self._model, happening.severity
@@ -79,7 +127,9 @@ class AlarmBook:
             onset=ring.onset,
             onset_earliest=ring.onset,
             onset_latest=max(ring.onset, ring.onset_latest),
-            effect=self._effect(stream, ring, counts),
+            effect=self._pair_effect(stream, happening, counts)
+            if stream.parts
+            else self._effect(stream, ring, counts),
             evidence=ring.evidence,
             budget=str(getattr(model.settings.alerts, severity)),
             contributors=_contributors(stream, happening),
@@ -87,7 +137,14 @@ class AlarmBook:
             configuration=model.settings.hash,
             recommended_action=ACTIONS[stream.kind],
             runbook=f"docs/runbooks/{stream.kind}.md",
+            offsets=self._offsets(ring),
         )
+
+    def _offsets(self, ring: Ring) -> tuple[Offsets, ...]:
+        """The records of both topics in the panes from onset to alarm."""
+        pane = self._model.pane
+        found = self._model.offsets.since(ring.onset // pane, ring.time // pane)
+        return tuple(Offsets(*at, first, last) for at, first, last in found)
 
     def _version(self, counts: Counts) -> str:
         """The version that made most of the predictions."""
@@ -99,8 +156,14 @@ class AlarmBook:
         """Size of the change, from what has come since the onset."""
         if stream.kind == "accuracy":
             return self._error_effect(counts)
-        if stream.kind == "silence":
-            return Effect("silent_seconds", (ring.time - ring.onset) / 1000, 0.0)
+        if stream.kind == "calibration":
+            return self._calibration_effect(counts)
+        if stream.kind == "fairness":
+            return self._gap_effect(stream, counts)
+        if stream.kind in ("silence", "traffic"):
+            return self._traffic_effect(ring)
+        if stream.kind == "labels":
+            return self._label_effect(stream, counts)
         column = self._model.cells.column(stream.target)
         current = counts[column.start : column.stop]
         if stream.kind == "drift":
@@ -116,6 +179,22 @@ class AlarmBook:
             float(reference[cells].sum() / max(reference.sum(), 1)),
         )
 
+    def _gap_effect(self, stream: Stream, counts: Counts) -> Effect:
+        gap = next(d for d in self._model.detection.detectors if d.stream == stream)
+        assert isinstance(gap, Gap)
+        section = counts[self._model.pane_cells.sections[gap.source]]
+        return Effect(stream.detector, *gap.effect(section))
+
+    def _pair_effect(self, stream: Stream, happening: Happening, counts: Counts) -> Effect:
+        """Correlation of the pair that carries most of the evidence."""
+        joint = self._model.pane_cells.joint
+        assert joint is not None
+        section = counts[self._model.pane_cells.sections["joint"]]
+        carried = [happening.gathered[stream.detector, name] for name in joint.names]
+        now, then = joint.correlations(section)
+        strongest = int(np.argmax(carried))
+        return Effect("correlation", float(now[strongest]), float(then[strongest]))
+
     def _error_effect(self, counts: Counts) -> Effect:
         error = self._model.profile.error
         assert error is not None
@@ -127,18 +206,62 @@ class AlarmBook:
         now, then = (float(c[1] / max(c.sum(), 1)) for c in (current, reference))
         return Effect("error_rate", now, then)
 
+    def _calibration_effect(self, counts: Counts) -> Effect:
+        reference = self._model.profile.calibration
+        assert reference is not None
+        current = counts[self._model.pane_cells.sections["calibration"]]
+        now, then = (calibration_error(reference, c) for c in (current, np.array(reference.counts)))
+        return Effect("expected_calibration_error", now, then)
+
+    def _traffic_effect(self, ring: Ring) -> Effect:
+        """Predictions an hour since the onset, and what the reference has at such hours.
+
+        Of what the windows still hold: a silence can be longer than they are.
+        """
+        traffic, pane = self._model.profile.traffic, self._model.pane
+        assert traffic is not None
+        counts, first = self._reaching(ring.onset, ring.time).wholly_since(ring.onset // pane)
+        prediction = self._model.cells.columns[-1]
+        came = float(counts[prediction.start : prediction.stop].sum())
+        start = min(first * pane, ring.time - pane)
+        hours = (ring.time - start) / 3_600_000
+        return Effect(
+            "predictions_per_hour", came / hours, traffic.expected(start, ring.time) / hours
+        )
+
+    def _label_effect(self, stream: Stream, counts: Counts) -> Effect:
+        """The median delay in seconds, or the share with a label at the age that lost most."""
+        now = counts[self._model.pane_cells.sections["labels"]]
+        watching = zip(self._model.detection.detectors, self._model.state.memories, strict=True)
+        detector, memory = next((d, m) for d, m in watching if d.stream == stream)
+        if isinstance(detector, LabelDelay):
+            assert isinstance(memory, Learned)
+            seconds = BOUNDS / 1000
+            medians = [_median(seconds, c) for c in (now[detector.cells], memory.reference)]
+            return Effect("median_label_delay_seconds", *medians)
+        assert isinstance(memory, tuple)
+        then = np.stack([known.reference for known in memory])
+        shares = [c[:, 0] / np.maximum(c.sum(axis=1), 1) for c in (by_age(now), then)]
+        known = then.any(axis=1) & by_age(now).any(axis=1)
+        lost = int(np.argmax(np.where(known, shares[1] - shares[0], -1.0)))
+        return Effect("label_coverage", float(shares[0][lost]), float(shares[1][lost]))
+
     def _since(self, onset: int, time: int) -> Counts:
-        """Cells since the onset, from the shortest window that reaches back to it."""
+        """Cells since the onset."""
+        return self._reaching(onset, time).since(onset // self._model.pane)
+
+    def _reaching(self, onset: int, time: int) -> Window:
+        """The shortest window that reaches back to the onset."""
         pane, windows = self._model.pane, list(self._model.detected.values())
         reaching = [w for w in windows if w.span * pane >= time - onset]
-        return (reaching[0] if reaching else windows[-1]).since(onset // pane)
+        return reaching[0] if reaching else windows[-1]
 
 
 def _contributors(stream: Stream, happening: Happening) -> tuple[Contributor, ...]:
-    """Targets by the evidence that they changed too, ranked."""
+    """Targets, or parts of them, by the evidence that they changed too, ranked."""
     changed: dict[str, float] = {}
     for (detector, target), nats in happening.gathered.items():
-        if detector not in NOT_INPUTS and nats >= NOTABLE:
+        if NOT_INPUTS.isdisjoint((detector, target)) and nats >= NOTABLE:
             changed[target] = max(changed.get(target, 0.0), nats)
     whole = sum(changed.values())
     ranked = sorted(changed.items(), key=lambda item: (-item[1], item[0]))

@@ -141,6 +141,30 @@ def replay(
 
 @tocsin.command()
 @_common
+@click.option("--model", help="The model; not needed where there is only one.")
+@click.option("--target", help="A feature, score, error, ...; default: all of them.")
+@click.option("--by", default="", help="Who accepts it.")
+@click.option("--comment", default="", help="Why.")
+@click.option("--url", help="Of the running agent; default: what the configuration says of http.")
+def accept(
+    config_path: Path,
+    verbose: bool,
+    model: str | None,
+    target: str | None,
+    by: str,
+    comment: str,
+    url: str | None,
+) -> None:
+    """Take the new normal as the reference, in the running agent."""
+    from agent.commands.accept import run_accept
+
+    log.configure(verbose)
+    config = _load(config_path)
+    sys.exit(run_accept(config, _model(config, model), target, by, comment, url))
+
+
+@tocsin.command()
+@_common
 @click.option("--connect", is_flag=True, help="Look at brokers and topics as well.")
 def check(config_path: Path, verbose: bool, connect: bool) -> None:
     """Check configuration and profiles, and with --connect brokers and topics."""

@@ -7,16 +7,17 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from agent.panes import NEVER, Entries
+from agent.panes import Entries
+from agent.ticks import Ticks, TickState
 from detectors.budget import Budget, BudgetState, Clear, Ring
-from detectors.evidence import Detector, PaneRun, Severity
+from detectors.evidence import Detector, Kind, PaneRun, Severity, Stream
 from detectors.sketch import Counts
 
 Ints = NDArray[np.int64]
 
 STEPS_AT_ONCE = 512
-TICKS_ONE_BY_ONE = 64  # of a silence; later ones are taken together in ever larger steps
 SEVERITIES: tuple[Severity, ...] = ("page", "ticket")
+QUALITY: tuple[Kind, ...] = ("missing", "invalid", "unseen", "schema")  # may have nowhere to rise
 
 
 @dataclass(frozen=True, slots=True)
@@ -25,17 +26,15 @@ class DetectionState:
 
     memories: tuple[object, ...]  # one a detector
     budgets: tuple[BudgetState, ...]  # page, ticket
-    tick: int = NEVER  # first traffic tick that has not been accounted for
-    silent: int = 0  # empty ticks in a row before it
-    pending: int = 0  # of those, how many no step has told of yet
-    occupied: int = NEVER  # newest traffic tick with predictions; it may not be over yet
+    ticks: TickState = field(default_factory=TickState)
 
 
 @dataclass(frozen=True, slots=True)
 class Happening:
     """A ring or clearing of one budget.
 
-    `gathered` is, at a ring, the evidence (nats) that each detector and target held in any budget.
+    `gathered` is, at a ring, the evidence (nats) that each detector and target held in any budget,
+    and each detector and part of a target.
     """
 
     severity: Severity
@@ -56,6 +55,8 @@ class Detection:
         Width of a pane and of a traffic tick (0: traffic is not watched), milliseconds.
     per_millisecond
         False alarms tolerated, by severity.
+    counted
+        Cells of which every prediction has exactly one.
     weights
         Share of a detector, or of a target, in its budget beside the others; 1 where absent.
     """
@@ -67,12 +68,14 @@ class Detection:
         pane: int,
         tick: int,
         per_millisecond: dict[Severity, float],
+        counted: slice = slice(0),
         weights: Mapping[str, float] | None = None,
     ) -> None:
         self.detectors = detectors
         self._sections = dict(sections)
         self._size = max(part.stop for part in self._sections.values())
-        self._pane, self._tick = pane, tick
+        self._pane, self._counted = pane, counted
+        self._ticks = Ticks(pane, tick) if tick else None
         self._of = {
             s: [i for i, d in enumerate(detectors) if d.stream.severity == s] for s in SEVERITIES
         }
@@ -88,6 +91,15 @@ class Detection:
             )
             for s in SEVERITIES
         }
+
+    @property
+    def deaf(self) -> list[Stream]:
+        """Streams about drift and harm for which the reference says too little: they cannot ring.
+
+        Its rows are too few, or its dependence is so strong that they are worth too few.
+        """
+        streams = [d.stream for d in self.detectors]
+        return [s for s in streams if s.is_deaf and s.kind not in QUALITY]
 
     def of(self, severity: Severity) -> list[Detector]:
         """The detectors that share the budget of a severity, in its order."""
@@ -116,38 +128,18 @@ class Detection:
     def _times(
         self, state: DetectionState, closed: Entries, until: int
     ) -> tuple[DetectionState, Ints, Ints]:
-        """When to step: at the end of each pane with rows, and of the traffic ticks that tell."""
+        """When to step: at the end of each pane with rows, and when there is word of ticks."""
         panes = np.unique(closed.pane)
         ends = (panes + 1) * self._pane
-        if not self._tick:
-            return state, ends, np.zeros((len(ends), 2), dtype=np.int64)
-        predicted = np.unique(closed.pane[closed.cell < self._sections["inputs"].stop])
-        predicted = predicted * self._pane // self._tick
-        occupied = np.unique(np.append(predicted, state.occupied))
-        newest = int(occupied[-1])
-        first = state.tick
-        if first == NEVER:
-            if newest == NEVER:
-                return state, ends, np.zeros((len(ends), 2), dtype=np.int64)
-            first = int(predicted[0]) + 1  # the first tick is seen only in part
-        # A tick that ended before `until` is over; its rows are in panes that are closed by now.
-        last = max(until // self._tick, first)
-        told: list[tuple[int, int, int]] = []
-        silent, pending, before = state.silent, state.pending, first
-        for tick in [*occupied[(occupied >= first) & (occupied < last)].tolist(), last]:
-            empty, silent, pending = _silence(before, tick, silent, pending)
-            told += empty
-            if tick < last:
-                told.append((tick, 1, pending))
-                silent = pending = 0
-            before = tick + 1
-        state = replace(state, tick=last, silent=silent, pending=pending, occupied=newest)
-        tick_ends = np.array([(t + 1) * self._tick for t, _, _ in told], dtype=np.int64)
-        times = np.unique(np.concatenate([ends, tick_ends]))
-        ticks = np.zeros((len(times), 2), dtype=np.int64)
-        if told:
-            ticks[np.searchsorted(times, tick_ends)] = [(o, e) for _, o, e in told]
-        return state, times, ticks
+        if self._ticks is None:
+            return state, ends, np.zeros((len(ends), 3), dtype=np.int64)
+        counted = (closed.cell >= self._counted.start) & (closed.cell < self._counted.stop)
+        rows = closed.take(counted)
+        after, told, word = self._ticks.tell(state.ticks, rows.pane, rows.weight, until)
+        times = np.union1d(ends, told)
+        ticks = np.zeros((len(times), 3), dtype=np.int64)
+        ticks[np.searchsorted(times, told)] = word
+        return replace(state, ticks=after), times, ticks
 
     def _run(self, times: Ints, ticks: Counts, closed: Entries) -> PaneRun:
         first, last = times[0] // self._pane - 1, times[-1] // self._pane - 1
@@ -158,7 +150,7 @@ class Detection:
         dense = np.zeros((len(times), self._size), dtype=np.int64)
         dense[step[judged], entries.cell[judged]] = entries.weight[judged]
         sections = {name: dense[:, part] for name, part in self._sections.items()}
-        return PaneRun(times, {**sections, "ticks": ticks})
+        return PaneRun(times, {**sections, "ticks": ticks}, self._pane)
 
     def _judge(self, state: DetectionState, run: PaneRun) -> tuple[DetectionState, list[Happening]]:
         stepped = [
@@ -194,33 +186,24 @@ class Detection:
             after, _ = budget.step(before, run.time[:steps], evidence[:steps])
             for stream, nats in zip(budget.streams, budget.gathered(after).tolist(), strict=True):
                 gathered[stream.detector, stream.target] = nats
+            gathered |= _by_part(budget, before, run.time[:steps], evidence[:steps])
         return gathered
 
 
-def _tells(silent: int) -> bool:
-    """Whether the n-th empty tick in a row is told of: the first ones, then powers of two."""
-    return silent <= TICKS_ONE_BY_ONE or silent & (silent - 1) == 0
+def _by_part(
+    budget: Budget, before: BudgetState, times: Ints, evidence: NDArray[np.float64]
+) -> dict[tuple[str, str], float]:
+    """Evidence (nats) of each part of the streams that have parts, by detector and part.
 
-
-def _silence(
-    first: int, stop: int, silent: int, pending: int
-) -> tuple[list[tuple[int, int, int]], int, int]:
-    """Account for empty ticks in [first, stop), which follow `silent` empty ones.
-
-    Returns those that are told of as (tick, occupied, empty), and the new counts of empty ticks in
-    a row and of those not told of yet. Years of silence cost a few dozen steps.
+    It is that of the last of these panes, before a stream that rings there has spent it.
     """
-    told = []
-    tick = first
-    while tick < stop:
-        silent += 1
-        if _tells(silent):
-            told.append((tick, 0, pending + 1))
-            pending = 0
-            tick += 1
-        else:
-            skipped = min((1 << silent.bit_length()) - silent, stop - tick)
-            pending += skipped
-            silent += skipped - 1
-            tick += skipped
-    return told, silent, pending
+    found: dict[tuple[str, str], float] = {}
+    if not any(stream.parts for stream in budget.streams):
+        return found
+    held, _ = budget.step(before, times[:-1], evidence[:-1])
+    nats = np.maximum(held.cusum + evidence[-1], 0.0).tolist()
+    names = [(s.detector, p) for s in budget.streams for p in s.parts or ("",) * s.alternatives]
+    for (detector, part), value in zip(names, nats, strict=True):
+        if part:
+            found[detector, part] = max(found.get((detector, part), 0.0), value)
+    return found

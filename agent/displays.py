@@ -8,6 +8,7 @@ from agent.alarms import reference_counts
 from agent.model import Model
 from detectors import measures
 from detectors.cells import Column
+from detectors.fairness.measures import outcome_measures, selection_measures
 from detectors.sketch import Counts
 
 RATIOS = ("missing", "invalid", "unseen")
@@ -16,13 +17,19 @@ RATIOS = ("missing", "invalid", "unseen")
 def drift(model: Model, counts: Counts) -> dict[str, dict[str, float]]:
     """Distances between counts and the reference: {target: {psi, js, ks, wasserstein}}.
 
-    Columns without a value in either are left out; ks and wasserstein are for numbers only.
+    Columns without a value in either are left out; ks and wasserstein are for numbers only. Those
+    of `joint` are of the pair of features that differs most.
     """
     found = {}
     for column in model.cells.columns:
         distances = column_drift(column, counts[column.start : column.stop])
         if distances:
             found[column.name] = distances
+    joint = model.pane_cells.joint
+    if joint is not None:
+        distances = joint.distances(counts[model.pane_cells.sections["joint"]])
+        if distances:
+            found["joint"] = distances
     return found
 
 
@@ -57,3 +64,25 @@ def performance(model: Model, counts: Counts) -> Iterator[tuple[str, str, Mappin
         state = model.performance.group(counts, number)
         if state.any():
             yield version, segment, model.performance.metrics(state)
+
+
+def fairness(
+    model: Model, detected: Counts, shown: Counts
+) -> Iterator[tuple[str, str, dict[str, float]]]:
+    """(attribute, group, measures) of every group of a binary model that has predictions.
+
+    Measures of what was predicted are of all predictions (`detected`), those of what came true of
+    joined rows (`shown`).
+    """
+    cells = model.pane_cells.selection
+    if cells is None:
+        return
+    predicted = detected[model.pane_cells.sections["selection"]]
+    joined = shown[model.performance.size :]
+    for number, attribute in enumerate(cells.attributes):
+        selected = cells.attribute(predicted, number)
+        outcomes = model.by_group.attribute(joined, number)
+        for group, name in enumerate(attribute.categories):
+            if selected[group].any() or outcomes[group].any():
+                measured = selection_measures(selected, group) | outcome_measures(outcomes, group)
+                yield attribute.name, name, measured

@@ -10,6 +10,7 @@ from dataclasses import dataclass, field
 import numpy as np
 from numpy.typing import NDArray
 
+from agent.ages import Aged, Ages
 from detectors.batch import Batch, Columns, Feedback, Outcomes
 
 Ints = NDArray[np.int64]
@@ -30,8 +31,10 @@ class Pending(Columns):
     prediction: NDArray[np.float64]
     score: NDArray[np.float64]
     group: NDArray[np.int32]
+    protected: NDArray[np.int32]
     label: NDArray[np.float64]  # NaN: none, or withdrawn. Changes in place.
     joined: Ints  # time of the joined row, UNLABELLED before. Changes in place.
+    timely: NDArray[np.uint8]  # bit k: had a label when it reached age k. Changes in place.
 
     @property
     def bytes(self) -> int:
@@ -64,27 +67,32 @@ class Join:
         How long before its prediction feedback may come.
     memory
         Bytes of remembered predictions; beyond it the oldest are forgotten and counted.
+    ages
+        At which ages it is noted whether a prediction has a label.
     """
 
     horizon: int
     corrections: int
     early: int
     memory: int
+    ages: Ages = field(default_factory=Ages)
     blocks: list[Pending] = field(default_factory=list)  # oldest first; sizes fall
     waiting: list[Feedback] = field(default_factory=list)  # feedback without a prediction, in order
     counts: Counter[str] = field(default_factory=Counter)
     delays: Ints = field(default_factory=lambda: np.zeros(len(DELAY_BOUNDS) + 1, dtype=np.int64))
     delay_sum: int = 0  # milliseconds, over joined rows
+    _delayed: list[tuple[Ints, Ints]] = field(default_factory=list)
 
     def predictions(
-        self, batch: Batch, group: NDArray[np.int32]
+        self, batch: Batch, group: NDArray[np.int32], protected: NDArray[np.int32]
     ) -> tuple[NDArray[np.bool_], Outcomes, Corrections]:
         """Remember predictions; returns which are new, and what early feedback makes of them.
 
-        A prediction whose id was seen within the horizon is a duplicate: not new.
+        A prediction whose id was seen within the horizon is a duplicate: not new. `group` and
+        `protected` are columns of `Outcomes`.
         """
         new = np.zeros(len(batch), dtype=bool)
-        widths = batch.score.shape[1], group.shape[1]
+        widths = batch.score.shape[1], group.shape[1], protected.shape[1]
         made = [self._apply(_NO_FEEDBACK, *widths)]
         left = np.arange(len(batch))
         while len(left):  # once, unless a batch holds an id twice, a horizon apart
@@ -98,20 +106,35 @@ class Join:
                     fresh.prediction,
                     fresh.score,
                     group[rows],
+                    protected[rows],
                     np.full(len(fresh), np.nan),
                     np.full(len(fresh), UNLABELLED, dtype=np.int64),
+                    np.zeros(len(fresh), dtype=np.uint8),
                 )
             )
             made.append(self._apply(self._recall(fresh.id), *widths))
         outcomes = Outcomes.concatenate([o for o, _ in made])
         return new, outcomes, _corrections([c for _, c in made])
 
-    def feedback(self, rows: Feedback, scores: int, groups: int) -> tuple[Outcomes, Corrections]:
+    def feedback(
+        self, rows: Feedback, scores: int, groups: int, protected: int
+    ) -> tuple[Outcomes, Corrections]:
         """Outcomes that this feedback makes, and changes to earlier ones.
 
-        `scores` and `groups` are the widths of the columns of those names.
+        `scores`, `groups` and `protected` are the widths of the columns of those names.
         """
-        return self._apply(rows, scores, groups)
+        return self._apply(rows, scores, groups, protected)
+
+    def delayed(self) -> tuple[Ints, Ints]:
+        """Times and delays of the rows joined since this was last asked."""
+        made, self._delayed = self._delayed, []
+        nothing = np.zeros(0, dtype=np.int64)
+        time, delay = zip((nothing, nothing), *made, strict=True)
+        return np.concatenate(time), np.concatenate(delay)
+
+    def aged(self, until: int) -> Aged:
+        """Predictions that reach an age by `until` (`Ages.reached`)."""
+        return self.ages.reached(self.blocks, until)
 
     def expire(self, predictions: int, everything: int) -> None:
         """Forget what no later row can touch.
@@ -128,7 +151,7 @@ class Join:
             orphan = waiting.time + self.early < predictions
             self.counts["orphan"] += int(orphan.sum())
             self.waiting = [waiting.take(~orphan)] if not orphan.all() else []
-        limit = everything - self.horizon - self.corrections
+        limit = everything - self.horizon - max(self.corrections, *self.ages.stretches, 0)
         self.blocks = [b for b in self.blocks if int(b.time.max()) >= limit]
         while len(self.blocks) > 1 and sum(b.bytes for b in self.blocks) > self.memory:
             oldest = min(range(len(self.blocks)), key=lambda i: int(self.blocks[i].time.max()))
@@ -218,9 +241,9 @@ class Join:
         self.waiting = [waiting.take(~called)] if not called.all() else []
         return waiting.take(called)
 
-    def _apply(self, rows: Feedback, scores: int, groups: int) -> tuple[Outcomes, Corrections]:
+    def _apply(self, rows: Feedback, *widths: int) -> tuple[Outcomes, Corrections]:
         """Apply feedback in the order of its rows; what fits no prediction waits for one."""
-        nothing = _no_outcomes(scores, groups)
+        nothing = _no_outcomes(*widths)
         outcomes = [nothing]
         corrections = [Corrections(nothing.time, nothing)]
         block, position = self._match(rows)
@@ -260,6 +283,10 @@ class Join:
         self.delay_sum += int(delay.sum())
         pending.joined[at[made]] = time[made]
         pending.label[at[made | changes]] = rows.label[made | changes]
+        self._delayed.append((time[made], delay))
+        pending.timely[at] = self.ages.noted(
+            pending.timely[at], rows.time - pending.time[at], ~np.isnan(pending.label[at])
+        )
         effective = np.concatenate([rows.time[changes], rows.time[given]])
         return outcomes, Corrections(effective, Outcomes.concatenate([taken, put]))
 
@@ -274,10 +301,11 @@ def _outcomes(
         label,
         pending.group[at],
         np.full(len(at), sign, dtype=np.int64),
+        pending.protected[at],
     )
 
 
-def _no_outcomes(scores: int, groups: int) -> Outcomes:
+def _no_outcomes(scores: int, groups: int, protected: int) -> Outcomes:
     nothing = np.zeros(0)
     return Outcomes(
         nothing.astype(np.int64),
@@ -286,6 +314,7 @@ def _no_outcomes(scores: int, groups: int) -> Outcomes:
         nothing,
         np.zeros((0, groups), dtype=np.int32),
         nothing.astype(np.int64),
+        np.zeros((0, protected), dtype=np.int32),
     )
 
 

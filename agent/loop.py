@@ -5,10 +5,12 @@ from typing import Protocol
 
 import structlog
 
+from agent.control import Answer, Command, Commands
 from agent.intake.source import Source
+from agent.orders import carry_out
 from agent.pipeline import Pipeline
-from agent.publish.events import EventSink
-from agent.publish.snapshot import Snapshot
+from agent.publish.events import EventSink, What, cloud_event
+from agent.publish.snapshot import Alarm, Snapshot
 from agent.results import alarm_result
 from agent.snapshots import snapshot
 
@@ -33,7 +35,7 @@ class Loop:
     source, pipeline
         Where records come from, and what they go through.
     events
-        Told of each alarm raised or cleared.
+        Told of each alarm raised, cleared or acknowledged.
     clock
         Seconds since the epoch.
     on_alarm
@@ -52,12 +54,16 @@ class Loop:
         self._clock, self._on_alarm = clock, on_alarm
         self._started = clock()
         self._log = structlog.get_logger("agent.loop")
+        self.commands = Commands()
         self.latest = snapshot(pipeline, {}, self._started, self._started, "starting")
 
     def run(self, stop: Callable[[], bool]) -> None:
         """Until `stop` says so."""
-        while not stop():
-            self.turn()
+        try:
+            while not stop():
+                self.turn()
+        finally:
+            self.commands.close()
         self._events.pump()
 
     def turn(self) -> None:
@@ -71,17 +77,30 @@ class Loop:
         if not self._source.problem:
             self._pipeline.idle(self._source.lag(), self._clock())
         for alarm in self._pipeline.close():
-            line = describe(alarm_result(alarm), alarm.model, alarm.cleared_at is not None)
-            self._events.publish(alarm, self._clock())
-            self._on_alarm(line)
+            what: What = "raised" if alarm.cleared_at is None else "cleared"
+            self._events.publish(cloud_event(alarm, self._clock(), what))
+            self._tell(alarm)
+        self.commands.take_up(self._carry_out)
         self._events.pump()
         self._publish()
         if batches:
             self._source.commit(self._pipeline.offsets)
 
-    def _publish(self) -> None:
+    def _carry_out(self, command: Command) -> Answer:
+        done = carry_out(command, self._pipeline, self._clock())
+        for event in done.events:
+            self._events.publish(event)
+        for alarm in done.cleared:
+            self._tell(alarm)
+        self._publish(at_once=True)  # who has the answer must see what it says
+        return done.answer
+
+    def _tell(self, alarm: Alarm) -> None:
+        self._on_alarm(describe(alarm_result(alarm), alarm.model, alarm.cleared_at is not None))
+
+    def _publish(self, at_once: bool = False) -> None:
         now = self._clock()
-        if now - self.latest.taken_at >= SNAPSHOT_SECONDS:
+        if at_once or now - self.latest.taken_at >= SNAPSHOT_SECONDS:
             lag = self._source.lag()
             self.latest = snapshot(self._pipeline, lag, now, self._started, self._not_ready())
 

@@ -1,32 +1,39 @@
 """One model's straight line: decode, join, panes, fold, merge, detect, budget."""
 
 import time as wall
+from collections.abc import Collection
 from dataclasses import dataclass, field, replace
 from typing import Protocol
 
 import numpy as np
 from numpy.typing import NDArray
 
+from agent.ages import Ages
 from agent.alarms import AlarmBook
 from agent.config import Config, ModelConfig
 from agent.counters import Counters
 from agent.detection import Detection, DetectionState, Happening
 from agent.fitting import check_profile, detectors_of
-from agent.folding import fold_batch, fold_outcomes, fold_performance, fold_versions
+from agent.folding import fold_batch, fold_labels, fold_outcomes, fold_shown, fold_versions
 from agent.groups import Groups
 from agent.intake.decode import FeedbackDecoder, PredictionDecoder
 from agent.intake.source import RawBatch, TableBatch
 from agent.intake.vocabulary import Vocabulary
 from agent.join import Corrections, Join
+from agent.offsets import OffsetBook
 from agent.panes import FOREVER, NEVER, Entries, OpenPanes, PartitionClock, summed
 from agent.publish.snapshot import Alarm
+from agent.renewal import carried
 from agent.windows import Window
 from detectors.accuracy import performance_sketch
-from detectors.batch import Batch, Outcomes
+from detectors.batch import Batch, Outcomes, protected_codes
 from detectors.evidence import RatioDetector, Severity
+from detectors.fairness.groups import GroupCells
+from detectors.labels import cells as labels
 from detectors.pane import PaneCells
 from detectors.power import Power, power
 from detectors.profile import Profile
+from detectors.traffic.volume import Traffic
 
 Ints = NDArray[np.int64]
 
@@ -41,7 +48,7 @@ class Partition:
     feedback: PartitionClock
     join: Join
     detected: OpenPanes = field(default_factory=OpenPanes)  # input and error cells
-    shown: OpenPanes = field(default_factory=OpenPanes)  # performance cells
+    shown: OpenPanes = field(default_factory=OpenPanes)  # cells of performance and by group
 
     @property
     def watermark(self) -> int:
@@ -94,20 +101,21 @@ class Model:
         self.pane_cells = PaneCells(profile)
         self.cells = self.pane_cells.inputs
         self.performance = performance_sketch(profile.schema, self.groups.count)
+        self.by_group = GroupCells(profile.schema)  # its cells are shown after performance's
         self._decode_predictions = PredictionDecoder(profile.schema, config.fields, self.versions)
         self._decode_feedback = FeedbackDecoder(profile.schema, config.fields)
-        self.detection = self._detection()
+        self.detection = self._detection(profile, self.pane_cells)
         self.state: DetectionState = self.detection.start()
         self.partitions: dict[int, Partition] = {}
         spans = {w: w // self.pane for w in settings.windows}
         self.first_version_cell = self.pane_cells.size
         size = self.first_version_cell + self.versions.limit + 1
         self.detected: dict[int, Window] = {w: Window(n, size) for w, n in spans.items()}
-        self.shown: dict[int, Window] = {
-            w: Window(n, self.performance.size) for w, n in spans.items()
-        }
+        shown_size = self.performance.size + self.by_group.size
+        self.shown: dict[int, Window] = {w: Window(n, shown_size) for w, n in spans.items()}
+        self.offsets = OffsetBook(self.detected.values())
         self.detected_total = np.zeros(size, dtype=np.int64)
-        self.shown_total = np.zeros(self.performance.size, dtype=np.int64)
+        self.shown_total = np.zeros(shown_size, dtype=np.int64)
         self.alarms = AlarmBook(self)
         self._power = self._powers()
         self.recorder: Recorder | None = None
@@ -118,17 +126,31 @@ class Model:
         self.last_time: int | None = None
         self.last_joined: int | None = None
 
-    def _detection(self) -> Detection:
+    def _detection(self, profile: Profile, cells: PaneCells) -> Detection:
         share = 1000 * len(self.settings.models)
         rates: dict[Severity, float] = {
             "page": self.settings.alerts.page.per_second / share,
             "ticket": self.settings.alerts.ticket.per_second / share,
         }
-        detectors = detectors_of(self.name, self.config, self.profile, self.cells, rates, self.pane)
-        traffic = self.profile.traffic
-        tick = -(-traffic.tick // self.pane) * self.pane if traffic is not None else 0
+        detectors = detectors_of(self.name, self.config, profile, cells.inputs, rates, self.pane)
+        tick = next((d.traffic.tick for d in detectors if isinstance(d, Traffic)), 0)
+        prediction = cells.inputs.columns[-1]
+        counted = slice(prediction.start, prediction.stop)
         weights = self.config.detectors.weights
-        return Detection(detectors, self.pane_cells.sections, self.pane, tick, rates, weights)
+        return Detection(detectors, cells.sections, self.pane, tick, rates, counted, weights)
+
+    def renew(self, profile: Profile, digest: str, anew: Collection[tuple[str, str]]) -> None:
+        """Go on with another profile of the same cells; these (detector, target) start anew.
+
+        UsageError, and nothing changed, where the configuration does not fit it.
+        """
+        cells = PaneCells(profile)
+        detection = self._detection(profile, cells)
+        self.state = carried(self.detection, self.state, detection, anew)
+        self.profile, self.profile_hash = profile, digest
+        self.pane_cells, self.cells = cells, cells.inputs
+        self.detection = detection
+        self._power = self._powers()
 
     def _powers(self) -> dict[str, tuple[Power, float, float]]:
         """Of each numeric target: its power, its stream's weight, and the tolerated rate."""
@@ -170,6 +192,7 @@ class Model:
                     int(feedback.corrections),
                     int(feedback.early),
                     int(feedback.memory),
+                    Ages(labels.ages(int(feedback.horizon)), self.pane),
                 ),
             )
             if self.closed > NEVER:
@@ -191,7 +214,10 @@ class Model:
         times, late = partition.predictions.assign(batch.time)
         self.counters.late[raw.topic] += int(late.sum())
         batch = replace(batch, time=times)
-        new, outcomes, corrections = partition.join.predictions(batch, self.groups.of(batch))
+        self.offsets.add((raw.topic, raw.partition), times // self.pane, raw.offsets[decoded.index])
+        new, outcomes, corrections = partition.join.predictions(
+            batch, self.groups.of(batch), protected_codes(self.profile.schema, batch)
+        )
         if not new.all():
             self.counters.rejected[raw.topic, "duplicate"] += int((~new).sum())
             batch = batch.take(new)
@@ -209,9 +235,13 @@ class Model:
         times, late = partition.feedback.assign(rows.time)
         self.counters.late[raw.topic] += int(late.sum())
         self.counters.feedback += len(rows)
+        self.offsets.add((raw.topic, raw.partition), times // self.pane, raw.offsets[decoded.index])
         schema = self.profile.schema
         outcomes, corrections = partition.join.feedback(
-            replace(rows, time=times), schema.score_columns, self.groups.memberships
+            replace(rows, time=times),
+            schema.score_columns,
+            self.groups.memberships,
+            len(schema.protected),
         )
         self._fold(partition, outcomes, corrections)
 
@@ -227,9 +257,13 @@ class Model:
 
     def _fold(self, partition: Partition, outcomes: Outcomes, corrections: Corrections) -> None:
         partition.detected.add(fold_outcomes(self.pane_cells, outcomes, self.pane))
+        time, delay = partition.join.delayed()
+        made = fold_labels(self.pane_cells, time, labels.delay_cells(delay), self.pane)
+        partition.detected.add(made)
         if len(outcomes):
             self.last_joined = max(self.last_joined or NEVER, int(outcomes.time.max()))
-        partition.shown.add(fold_performance(self.performance, outcomes, corrections, self.pane))
+        for sketch, first in ((self.performance, 0), (self.by_group, self.performance.size)):
+            partition.shown.add(fold_shown(sketch, outcomes, corrections, self.pane, first))
 
     @property
     def learning(self) -> bool:
@@ -263,11 +297,14 @@ class Model:
         if before <= self.closed:
             return []
         began = wall.perf_counter()
+        for partition in self.partitions.values():
+            aged = partition.join.aged(before * self.pane)
+            cell = labels.age_cells(aged.age, aged.labelled)
+            partition.detected.add(fold_labels(self.pane_cells, aged.time, cell, self.pane))
         detected = summed([p.detected.close(before) for p in self.partitions.values()])
         shown = summed([p.shown.close(before) for p in self.partitions.values()])
         for partition in self.partitions.values():
-            both = min(partition.predictions.open_from, partition.feedback.open_from)
-            partition.join.expire(partition.predictions.open_from, both)
+            partition.join.expire(partition.predictions.open_from, before * self.pane)
         judged = detected.take(detected.pane >= self._detect_after // self.pane)
         until = min(before * self.pane, self.traffic_ends)
         self.state, happened = self.detection.step(self.state, judged, until)
@@ -294,6 +331,7 @@ class Model:
                 detected = self._show(self.detected, detected, pane + 1)
                 shown = self._show(self.shown, shown, pane + 1)
                 self.recorder.record(self, pane)
+        self.offsets.advance(before)
         detected = self._show(self.detected, detected, before)
         return detected, self._show(self.shown, shown, before)
 

@@ -94,15 +94,26 @@ def summed(parts: list[Entries]) -> Entries:
         np.concatenate([getattr(p, name) for p in parts])
         for name in ("pane", "bucket", "cell", "weight")
     )
-    order = np.lexsort((cell, bucket, pane))
-    pane, bucket, cell, weight = pane[order], bucket[order], cell[order], weight[order]
-    new = np.ones(len(pane), dtype=bool)
-    new[1:] = (np.diff(pane) != 0) | (np.diff(bucket) != 0) | (np.diff(cell) != 0)
+    order, new = _sorted(pane, bucket, cell)
     start = np.flatnonzero(new)
-    total = np.add.reduceat(weight, start)
+    total = np.add.reduceat(weight[order], start)
     kept = total != 0
-    start = start[kept]
-    return Entries(pane[start], bucket[start], cell[start], total[kept])
+    found = order[start[kept]]
+    return Entries(pane[found], bucket[found], cell[found], total[kept])
+
+
+def _sorted(pane: Ints, bucket: Ints, cell: Ints) -> tuple[NDArray[np.intp], NDArray[np.bool_]]:
+    """The order by pane, bucket and cell, and where in it these are others than just before."""
+    first, width = pane.min(), cell.max() + 1
+    if np.array_equal(pane, bucket) and pane.max() - first < FOREVER // width:
+        # One key instead of three takes a fifth of the time.
+        key = (pane - first) * width + cell
+        order = np.argsort(key, kind="stable")
+        changes = np.diff(key[order]) != 0
+    else:
+        order = np.lexsort((cell, bucket, pane))
+        changes = np.logical_or.reduce([np.diff(k[order]) != 0 for k in (pane, bucket, cell)])
+    return order, np.concatenate([[True], changes])
 
 
 @dataclass(slots=True)

@@ -72,7 +72,7 @@ class Pipeline:
             part = parts.get(name)
             if part is None or not len(part):
                 continue
-            model = self._model(name)
+            model = self.model(name)
             (model.predictions if predictions else model.feedback)(part, latest)
         self.offsets[at] = int(batch.offsets[-1]) + 1
 
@@ -89,12 +89,17 @@ class Pipeline:
             self.unrouted[key] = self.unrouted.get(key, 0) + len(rejected)
         return parts
 
-    def _model(self, name: str) -> Model | Learner:
+    def model(self, name: str) -> Model | Learner:
         """The model; one that has finished learning takes its learner's place."""
         model = self.models[name]
         if isinstance(model, Learner) and model.learned is not None:
             model = self.models[name] = model.learned
         return model
+
+    def started(self) -> list[Model]:
+        """The models that have a profile by now."""
+        found = [self.model(name) for name in self.models]
+        return [model for model in found if isinstance(model, Model)]
 
     def assign(self, partitions: Iterable[TopicPartition]) -> None:
         """Expect these partitions: no pane closes before each of them has been heard.
@@ -106,13 +111,13 @@ class Pipeline:
         for topic, number in partitions:
             numbers.setdefault(topic, set()).add(number)
             for name, _ in self._readers.get(topic, []):
-                self._model(name).partition(number)
+                self.model(name).partition(number)
         self.uneven = ""
         for name in self.models:
             topics = _topics(self.config.models[name])
             given = [numbers.get(topic, set()) for topic in topics]
             for number in given[0] ^ given[1]:
-                self._model(name).end_of(number in given[1], number, recorded=False)
+                self.model(name).end_of(number in given[1], number, recorded=False)
             if given[0] != given[1] and all(given):
                 sizes = ", ".join(f"{t} {len(n)}" for t, n in zip(topics, given, strict=True))
                 self.uneven = (
@@ -132,26 +137,26 @@ class Pipeline:
             if behind != 0 or now - arrived < patience:
                 continue
             for name, predictions in self._readers.get(at[0], []):
-                partition = self._model(name).partition(at[1])
+                partition = self.model(name).partition(at[1])
                 clock = partition.predictions if predictions else partition.feedback
                 clock.advance(int((now - patience) * 1000) - self.config.lateness)
 
     def close(self) -> list[Alarm]:
         """Close what can be closed; returns alarms raised and cleared, in order."""
-        return [alarm for name in self.models for alarm in self._model(name).close()]
+        return [alarm for name in self.models for alarm in self.model(name).close()]
 
     def ended(self, partitions: Iterable[TopicPartition]) -> None:
         """These partitions of a recording hold no more records."""
         for topic, number in partitions:
             for name, predictions in self._readers.get(topic, []):
-                self._model(name).end_of(predictions, number)
+                self.model(name).end_of(predictions, number)
 
     def finish(self) -> list[Alarm]:
         """The end of all input."""
         alarms: list[Alarm] = []
         for name in self.models:
-            alarms += self._model(name).finish()
-            self._model(name)
+            alarms += self.model(name).finish()
+            self.model(name)
         return alarms
 
 

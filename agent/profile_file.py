@@ -2,15 +2,17 @@
 
 import hashlib
 import os
+from contextlib import suppress
 from pathlib import Path
 
 import msgspec
 
 from agent.errors import UsageError
+from detectors.pairs import CELLS
 from detectors.profile import CategoricalProfile, NumericProfile, Profile
 
 KIND = "tocsin.profile"
-VERSION = 1
+VERSION = 2
 
 
 class _File(msgspec.Struct, forbid_unknown_fields=True):
@@ -39,8 +41,37 @@ def save(profile: Profile, path: Path) -> str:
         partial.write_bytes(msgspec.json.format(content, indent=1))
         os.replace(partial, path)
     except OSError as error:
+        with suppress(OSError):
+            partial.unlink()
         raise UsageError(f"{path}: cannot be written: {error.strerror}") from None
     return digest
+
+
+def supersede(profile: Profile, path: Path, expected: str) -> Path:
+    """Write a profile in the place of the one with hash `expected`; returns where that is kept.
+
+    The old file becomes PATH.1, or the next number that is free. UsageError where that cannot be,
+    or where another profile has been put there.
+    """
+    if load(path)[1] != expected:
+        raise UsageError(f"{path}: another profile has been put there")
+    number, content = 1, path.read_bytes()
+    while True:
+        backup = path.with_name(f"{path.name}.{number}")
+        try:
+            with backup.open("xb") as file:
+                file.write(content)
+            break
+        except FileExistsError:
+            number += 1
+        except OSError as error:
+            raise UsageError(f"{backup}: cannot be written: {error.strerror}") from None
+    try:
+        save(profile, path)
+    except UsageError:
+        backup.unlink(missing_ok=True)
+        raise
+    return backup
 
 
 def load(path: Path) -> tuple[Profile, str]:
@@ -106,6 +137,29 @@ def _inconsistency(profile: Profile) -> str:
     for category in profile.categorical:
         if len(category.categories) != len(category.counts):
             return f"{category.name}: categories and counts do not fit"
+    for attribute in profile.fairness:
+        known = len(attribute.groups)
+        if any(
+            len(counts) not in (0, known) for counts in (attribute.selected, attribute.outcomes)
+        ):
+            return f"{attribute.name}: groups and counts do not fit"
+    if tuple(a.name for a in profile.fairness) != profile.schema.protected:
+        return "protected attributes and schema do not fit"
+    if (scores := profile.calibration) is not None:
+        if not len(scores.counts) == len(scores.score) == len(scores.edges) - 1:
+            return "calibration: edges and counts do not fit"
+        if any(a > b for a, b in zip(scores.edges, scores.edges[1:], strict=False)):
+            return "calibration: edges do not ascend"
+    if (joint := profile.joint) is not None:
+        known = len(profile.numeric)
+        sizes = {len(counts) for counts in joint.counts}
+        if (
+            not len(joint.edges) == len(joint.tempers) == known
+            or not all(0 <= i < j < known for i, j in joint.pairs)
+            or len(joint.pairs) != len(joint.counts)
+            or sizes != {CELLS}
+        ):
+            return "joint: pairs and counts do not fit"
     if [p.name for p in profile.numeric] != [f.name for f in profile.schema.numeric]:
         return "numeric features and schema do not fit"
     if [p.name for p in profile.categorical] != [f.name for f in profile.schema.categorical]:

@@ -23,7 +23,10 @@ from detectors.batch import (
 from detectors.profile import Profile, build_profile
 from detectors.registry import calibrated
 
-RESERVED = {"score", "prediction", "joint", "error", "traffic"}  # targets that are no features
+# Targets that are no features.
+RESERVED = {
+    "score", "prediction", "joint", "error", "traffic", "label_delay", "label_coverage"
+}  # fmt: skip
 MOST_CATEGORIES = 50  # of a feature that are told apart; rarer ones count as unseen
 
 
@@ -72,7 +75,15 @@ def schema_of(reference: Reference, model: ModelConfig) -> Schema:
             "(in files: all columns without another part); set `fields` to where they stand"
         )
     classes = _classes(reference, model)
-    return Schema(model.task, tuple(numeric), tuple(categorical), classes, model.threshold)
+    protected = model.compared()
+    if missing := [name for name in protected if name not in {f.name for f in categorical}]:
+        raise UsageError(
+            f"protected: the reference has no categorical feature {missing[0]!r}; a number is one "
+            f"with features: {{{missing[0]}: {{type: categorical}}}}"
+        )
+    return Schema(
+        model.task, tuple(numeric), tuple(categorical), classes, model.threshold, protected
+    )
 
 
 def columns_of(reference: Reference, schema: Schema) -> tuple[Batch, NDArray[np.float64] | None]:

@@ -43,6 +43,7 @@ def result(model: Model) -> dict[str, Any]:
             target: {k: _rounded(v) for k, v in found.items()}
             for target, found in displays.drift(model, model.detected_total).items()
         },
+        "fairness": fairness(model),
         "quality": {
             name: {feature: _rounded(v) for feature, v in found.items()}
             for name, found in displays.ratios(model, model.detected_total).items()
@@ -50,6 +51,16 @@ def result(model: Model) -> dict[str, Any]:
         "alarms": [alarm_result(alarm) for alarm in model.alarms.history],
         "blind": blind(model),
     }
+
+
+def fairness(model: Model) -> dict[str, dict[str, dict[str, float]]]:
+    """{attribute: {group: {measure: value}}} over the whole replay."""
+    found: dict[str, dict[str, dict[str, float]]] = {}
+    groups = displays.fairness(model, model.detected_total, model.shown_total)
+    for attribute, group, measured in groups:
+        rounded = {k: _rounded(v) for k, v in measured.items()}
+        found.setdefault(attribute, {})[group] = rounded
+    return found
 
 
 def blind(model: Model) -> list[str]:
@@ -62,7 +73,7 @@ def blind(model: Model) -> list[str]:
         reasons.append("no_feedback")
     if model.learning:
         reasons.append("learning")
-    if model.profile.rows < 1000:
+    if model.profile.rows < 1000 or model.detection.deaf:
         reasons.append("too_few")
     return reasons
 

@@ -101,6 +101,14 @@ def status(model: Model | Learner, lag: Mapping[TopicPartition, int], now: float
             for version, segment, metrics in displays.performance(model, window.total)
             for metric, value in metrics.items()
         },
+        fairness={
+            (attribute, group, measure, names[w]): value
+            for w, window in model.detected.items()
+            for attribute, group, measured in displays.fairness(
+                model, window.total, model.shown[w].total
+            )
+            for measure, value in measured.items()
+        },
         detectable_shift={(t,): shift for t, shift in model.detectable_shifts().items()},
         blind=_blind(model, lag, now, known, labelled),
         alarms=tuple(sorted(model.alarms.standing.values(), key=lambda a: -a.raised_at)),
@@ -173,7 +181,7 @@ def _blind(
         "no_traffic": rows == 0 or any(a.kind == "silence" for a in model.alarms.standing.values()),
         "no_feedback": known - labelled >= FEW_LABELS and since_label >= patience,
         "lagging": waiting and model.watermark < now * 1000 - LAGGING,
-        "too_few": model.profile.rows < FEW_REFERENCE,
+        "too_few": model.profile.rows < FEW_REFERENCE or bool(model.detection.deaf),
         "undecodable": rejected > accepted,
         "stale_reference": False,
         "learning": model.learning,

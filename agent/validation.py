@@ -153,6 +153,7 @@ def performance_of(
         label[known],
         np.zeros((n, 1), dtype=np.int32),
         np.ones(n, dtype=np.int64),
+        np.zeros((n, 0), dtype=np.int32),
     )
     sketch = performance_sketch(profile.schema, 1)
     return dict(sketch.metrics(sketch.group(fold(sketch, zero(sketch), outcomes), 0)))

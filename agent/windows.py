@@ -92,6 +92,14 @@ class Window:
         first = -(-pane // self.width)
         if not any(number >= first for number in self.buckets):
             first = pane // self.width
+        return self._from(first)
+
+    def wholly_since(self, pane: int) -> tuple[Ints, int]:
+        """Sum of the buckets that begin at the given pane or later, and where they begin."""
+        first = max(-(-pane // self.width), self.oldest)
+        return self._from(first), first * self.width
+
+    def _from(self, first: int) -> Ints:
         total = np.zeros(self.size, dtype=np.int64)
         for number, bucket in self.buckets.items():
             if number >= first:

@@ -1,18 +1,32 @@
-"""`python -m benchmarks [NAME ...]`: run the named benchmarks, or all of them."""
+"""`python -m benchmarks [NAME ...]`: run the named benchmarks, or all of them.
+
+What follows the names, from the first option on, goes to the one benchmark that is named.
+`competitors` is none: it installs what `detection` compares Tocsin with.
+"""
 
 import importlib
 import sys
 
-NAMES = ("throughput", "detection")
+NAMES = ("throughput", "detection", "detection-real")
+MODULES = {
+    "detection-real": "detection.real",
+    "competitors": "detection.competitors.elsewhere",
+}
 
 
 def main() -> None:
-    chosen = sys.argv[1:] or list(NAMES)
-    unknown = [name for name in chosen if name not in NAMES]
+    given = sys.argv[1:]
+    first = next((i for i, a in enumerate(given) if a.startswith("-")), len(given))
+    chosen, options = given[:first] or list(NAMES), given[first:]
+    unknown = [name for name in chosen if name not in (*NAMES, *MODULES)]
     if unknown:
-        sys.exit(f"no benchmark {', '.join(unknown)}: there are {', '.join(NAMES)}")
+        known = ", ".join([*NAMES, "competitors"])
+        sys.exit(f"no benchmark {', '.join(unknown)}: there are {known}")
+    if options and chosen != ["detection"]:
+        sys.exit("only `detection` has options")
     for name in chosen:
-        importlib.import_module(f"benchmarks.{name}").main()
+        run = importlib.import_module(f"benchmarks.{MODULES.get(name, name)}").main
+        run(options) if options else run()
 
 
 if __name__ == "__main__":

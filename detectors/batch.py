@@ -36,7 +36,8 @@ class Schema:
 
     `classes` are the labels of a classifier in code order (binary: the negative class, then the
     positive one; empty for regression). A binary prediction without a label is the positive class
-    where its score is at least `threshold`.
+    where its score is at least `threshold`. `protected` names the categorical features whose groups
+    are compared for fairness (classifiers only).
     """
 
     task: Task
@@ -44,6 +45,7 @@ class Schema:
     categorical: tuple[CategoricalFeature, ...]
     classes: tuple[str, ...] = ()
     threshold: float = 0.5
+    protected: tuple[str, ...] = ()
 
     @property
     def features(self) -> tuple[str, ...]:
@@ -95,6 +97,12 @@ class Batch(Columns):
     latency: NDArray[np.float64]  # (n,) seconds; NaN where the record has none
 
 
+def protected_codes(schema: Schema, batch: Batch) -> NDArray[np.int32]:
+    """Category codes of the protected attributes: (n, a), in the order of `Schema.protected`."""
+    names = [f.name for f in schema.categorical]
+    return batch.category[:, [names.index(name) for name in schema.protected]]
+
+
 @dataclass(frozen=True, slots=True)
 class Feedback(Columns):
     """Outcomes as they arrive. A label of NaN withdraws the earlier one."""
@@ -106,7 +114,10 @@ class Feedback(Columns):
 
 @dataclass(frozen=True, slots=True)
 class Outcomes(Columns):
-    """Predictions joined with their labels. g group memberships a row (segments and version)."""
+    """Predictions joined with their labels.
+
+    g group memberships a row (segments and version), a protected attributes.
+    """
 
     time: NDArray[np.int64]  # (n,) the later of the prediction's and the feedback's time
     prediction: NDArray[np.float64]  # (n,)
@@ -114,3 +125,4 @@ class Outcomes(Columns):
     label: NDArray[np.float64]  # (n,)
     group: NDArray[np.int32]  # (n, g) group numbers, each in [0, groups)
     sign: NDArray[np.int64]  # (n,) +1 adds the row, -1 takes back an earlier one
+    protected: NDArray[np.int32]  # (n, a) category codes, as `protected_codes` has them

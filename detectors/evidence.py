@@ -13,14 +13,19 @@ from typing import Any, Literal, Protocol
 import numpy as np
 from numpy.typing import NDArray
 
-from detectors.dependence import hour_of
 from detectors.ratio import SCALE
+from detectors.season import slot_of
 from detectors.sketch import Contributions, Counts
 
 Severity = Literal["page", "ticket"]
-Kind = Literal["drift", "missing", "invalid", "unseen", "schema", "accuracy", "silence"]
+Kind = Literal[
+    "drift", "missing", "invalid", "unseen", "schema", "accuracy", "calibration", "fairness",
+    "silence", "traffic", "labels",
+]  # fmt: skip
 Basis = Literal["exact", "calibrated"]
-Source = Literal["inputs", "errors", "ticks"]  # a section of `detectors.pane`, or traffic ticks
+# A section of `detectors.pane`, or traffic ticks.
+Source = Literal["inputs", "joint", "errors", "calibration", "selection", "groups", "ticks"]
+LEAST_SHARES = 0.1  # of its alternatives on which a stream that can see must bet
 
 
 @dataclass(frozen=True, slots=True)
@@ -28,9 +33,9 @@ class Stream:
     """One question: which detector asks it, of what, and whom it may wake.
 
     `shares` (one for each alternative, in any unit; equal where empty) say how the stream's part of
-    the budget is spread; an alternative with share 0 is not bet on. `basis` says what its e-values
-    rest on: `exact` the likelihood ratio's own theorem, `calibrated` a stated property of another
-    algorithm.
+    the budget is spread; an alternative with share 0 is not bet on. `parts` names what each of them
+    is about, where that is less than the whole target. `basis` says what the e-values rest on:
+    `exact` the likelihood ratio's own theorem, `calibrated` a stated property of another algorithm.
     """
 
     detector: str
@@ -40,12 +45,23 @@ class Stream:
     alternatives: int
     basis: Basis = "exact"
     shares: tuple[float, ...] = ()
+    parts: tuple[str, ...] = ()
+
+    @property
+    def is_deaf(self) -> bool:
+        """The reference says too little for its alternatives to be worth a bet, or all but a few.
+
+        Shares are about 1 together where it says enough.
+        """
+        return bool(self.shares) and sum(self.shares) < LEAST_SHARES
 
     def spread(self) -> NDArray[np.float64]:
-        """Share (alternatives,) of each alternative in the stream's part of the budget; sums 1."""
+        """Share (alternatives,) of each alternative in the stream's part of the budget.
+
+        They sum to 1, or are all 0.
+        """
         share = np.array(self.shares) if self.shares else np.ones(self.alternatives)
-        whole = share.sum()
-        return np.asarray(share / whole if whole > 0 else np.full(len(share), 1 / len(share)))
+        return np.asarray(share / (share.sum() or 1.0))
 
 
 @dataclass(frozen=True, slots=True)
@@ -53,18 +69,21 @@ class PaneRun:
     """Consecutive closed panes, merged over partitions; k of them. Panes without rows are left out.
 
     `sections` holds (k, cells) counts by the name of the section (`detectors.pane.PaneCells`);
-    `ticks` among them counts the traffic ticks (occupied, empty) that ended with each pane.
+    `ticks` among them says of which traffic ticks there is word with each pane: the first, how
+    many, and the predictions of the last of them (the others had none).
     """
 
     time: NDArray[np.int64]  # (k,) end of each pane, milliseconds
     sections: Mapping[str, Counts]
+    width: int = 0  # of a pane, milliseconds
 
     def __len__(self) -> int:
         return len(self.time)
 
     def take(self, rows: slice) -> "PaneRun":
         """Some of the panes."""
-        return PaneRun(self.time[rows], {name: c[rows] for name, c in self.sections.items()})
+        sections = {name: c[rows] for name, c in self.sections.items()}
+        return PaneRun(self.time[rows], sections, self.width)
 
 
 class Detector(Protocol):
@@ -96,15 +115,29 @@ class RatioDetector:
     cells
         Their numbers, k of them.
     table
-        (k, a) evidence of an event in each cell, nats times SCALE; or (24, k, a), one for each hour
-        of the day.
+        (k, a) evidence of an event in each cell, nats times SCALE; or (m, k, a), several of them.
+    slots
+        (s,) which of several holds in each of s equal parts of the day or the week
+        (`detectors.season.slot_of`); by default the m tables are those parts.
+    expected
+        (m, a) the evidence, nats, that an event brings on average under each of several tables
+        while nothing has changed.
     """
 
     def __init__(
-        self, stream: Stream, source: Source, cells: NDArray[np.intp], table: Counts
+        self,
+        stream: Stream,
+        source: Source,
+        cells: NDArray[np.intp],
+        table: Counts,
+        slots: NDArray[np.int64] | None = None,
+        expected: NDArray[np.float64] | None = None,
     ) -> None:
         self.stream = stream
         self.table = table
+        self.slots = np.arange(len(table)) if slots is None else slots
+        none = np.zeros((len(table), table.shape[-1]))
+        self.expected = none if expected is None else expected
         self.source: Source = source
         self.cells = cells
 
@@ -114,10 +147,13 @@ class RatioDetector:
             return self
         table = np.floor(self.table / temper).astype(np.int64)
         stream = replace(self.stream, basis="calibrated")
-        return RatioDetector(stream, self.source, self.cells, table)
+        expected = self.expected / temper
+        return RatioDetector(stream, self.source, self.cells, table, self.slots, expected)
 
     def per_event(self, made: Contributions, time: NDArray[np.int64]) -> NDArray[np.float64]:
         """Evidence (n, a) of the n rows that have a cell here, one each, in their order; nats.
+
+        Less what is expected at their hours, where these have tables of their own.
 
         Parameters
         ----------
@@ -133,7 +169,8 @@ class RatioDetector:
         codes = position[made.cell[there]]
         if self.table.ndim == 2:
             return np.asarray(self.table[codes] / SCALE)
-        return np.asarray(self.table[hour_of(time[made.row[there]]), codes] / SCALE)
+        holds = self.holds(time[made.row[there]])
+        return np.asarray(self.table[holds, codes] / SCALE - self.expected[holds])
 
     def start(self) -> None:
         """No memory."""
@@ -143,5 +180,12 @@ class RatioDetector:
         counts = run.sections[self.source][:, self.cells]
         if self.table.ndim == 2:
             return None, (counts @ self.table) / SCALE
-        hourly = self.table[hour_of(run.time - 1)]  # a pane ends where the next begins
-        return None, (counts[:, None, :] @ hourly)[:, 0, :] / SCALE
+        evidence = np.empty((len(run), self.stream.alternatives))
+        holds = self.holds(run.time - max(run.width // 2, 1))  # the middle of the pane
+        for i in np.unique(holds):
+            evidence[holds == i] = (counts[holds == i] @ self.table[i]) / SCALE
+        return None, evidence
+
+    def holds(self, time: NDArray[np.int64]) -> NDArray[np.int64]:
+        """Which of several tables holds at each time (milliseconds)."""
+        return np.asarray(self.slots[slot_of(time, len(self.slots))])

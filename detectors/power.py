@@ -57,19 +57,22 @@ def power(detector: RatioDetector, column: NumericProfile) -> Power:
     counts = column.bins.counts
     whole = counts / counts.sum()
     if column.season is None:
-        hours = [whole]
+        levels, often = [whole], np.ones(1)
         tables = [detector.table]
     else:
-        hours = [shifted(whole, mean, column.season.scale) for mean in column.season.mean]
+        slots = column.season.levels()[1]
+        levels = list(column.season.probabilities(whole))
+        often = np.bincount(slots) / len(slots)
         tables = list(detector.table)
     growth, share = np.full(len(SHIFTS), np.inf), np.zeros(len(SHIFTS))
     spread = detector.stream.spread()
     for sign in (-1.0, 1.0):
         brought = np.zeros((len(SHIFTS), detector.stream.alternatives))
-        for p, table in zip(hours, tables, strict=True):
+        for p, table, share_of_time in zip(levels, tables, often, strict=True):
             moved = np.array([shifted(p, sign * s) for s in SHIFTS])
-            brought += moved @ (table / SCALE) / len(hours)
-        best = np.where(spread > 0, brought, -np.inf).argmax(axis=1)
+            brought += share_of_time * (moved @ (table / SCALE))
+        brought = np.where(spread > 0, brought, -np.inf)  # what is not bet on cannot ring
+        best = brought.argmax(axis=1)
         gathered = brought[np.arange(len(SHIFTS)), best]
         harder = gathered < growth
         growth, share = np.where(harder, gathered, growth), np.where(harder, spread[best], share)

@@ -5,9 +5,17 @@ from dataclasses import dataclass, field
 import numpy as np
 from numpy.typing import NDArray
 
+from detectors.acceptance import Acceptance
+from detectors.accuracy.reliability import CalibrationProfile, calibration_profile, came_true
 from detectors.batch import INVALID, MISSING, UNSEEN, Batch, Schema
 from detectors.bins import Bins, bin_codes, reference_bins
-from detectors.dependence import Season, season
+from detectors.fairness.groups import AttributeProfile, attribute_profiles
+from detectors.pairs import JointProfile, joint_profile
+from detectors.rates import rate_seasons
+from detectors.ratio import cell_scores
+from detectors.season import Season
+from detectors.season_fit import score_season
+from detectors.traffic.reference import TrafficProfile, traffic_profile
 
 
 @dataclass(frozen=True, slots=True)
@@ -62,20 +70,6 @@ class ErrorProfile:
 
 
 @dataclass(frozen=True, slots=True)
-class TrafficProfile:
-    """How silent the reference's traffic was.
-
-    Event time is cut into ticks of `tick` milliseconds, long enough to hold the longest gap;
-    `empty` of the `ticks` held no prediction.
-    """
-
-    tick: int
-    ticks: int
-    empty: int
-    per_second: float
-
-
-@dataclass(frozen=True, slots=True)
 class Profile:
     """Everything detectors know of the approved model."""
 
@@ -92,6 +86,21 @@ class Profile:
     learned: bool = False
     # By "detector/target": what each alternative's evidence is divided by, for serial dependence.
     tempers: dict[str, tuple[float, ...]] = field(default_factory=dict)
+    # Variance of the level seen in the whole reference relative to independent events.
+    dispersions: dict[str, tuple[float, ...]] = field(default_factory=dict)
+    seasons: dict[str, Season] = field(default_factory=dict)  # of rates, see `detectors.rates`
+    fairness: tuple[AttributeProfile, ...] = ()  # in the order of `Schema.protected`
+    joint: JointProfile | None = None  # None where there is no pair of numeric features to watch
+    calibration: CalibrationProfile | None = None  # None without enough labelled rows with a score
+    accepted: tuple[Acceptance, ...] = ()  # references replaced since it was made, oldest first
+
+    def temper(self, stream: str, alternatives: int) -> NDArray[np.float64]:
+        """What each alternative's evidence is divided by (a,); `stream` is detector/target."""
+        return _of_each(self.tempers.get(stream, ()), alternatives)
+
+    def dispersion(self, stream: str, alternatives: int) -> NDArray[np.float64]:
+        """Variance (a,) of the reference's levels, relative to independent events."""
+        return _of_each(self.dispersions.get(stream, ()), alternatives)
 
     @property
     def features(self) -> tuple[NumericProfile | CategoricalProfile, ...]:
@@ -114,6 +123,13 @@ def error_size(
     return np.not_equal(prediction, label).astype(np.float64)
 
 
+def _of_each(stated: tuple[float, ...], alternatives: int) -> NDArray[np.float64]:
+    """The stated numbers; the largest for all where they were made for other alternatives."""
+    if len(stated) == alternatives:
+        return np.array(stated)
+    return np.full(alternatives, max(stated, default=1.0))
+
+
 def build_profile(
     schema: Schema,
     batch: Batch,
@@ -132,7 +148,7 @@ def build_profile(
     label
         (n,) outcomes as in `Outcomes.label`, NaN where unknown; None where there are none.
     pane
-        Width of a pane in milliseconds, the unit in which silence is measured.
+        Width of a pane in milliseconds, the unit in which traffic is counted.
     learned
         The reference is the first traffic seen rather than a chosen data set.
     """
@@ -166,7 +182,36 @@ def build_profile(
         first_time=int(batch.time.min()) if timed else None,
         last_time=int(batch.time.max()) if timed else None,
         learned=learned,
+        seasons=rate_seasons(schema, batch, _wrong(schema, batch, label)),
+        fairness=attribute_profiles(schema, batch, label),
+        joint=joint_profile([part.bins for part in numeric], batch.numeric, _in_order(batch)),
+        calibration=_calibration(schema, batch, label),
     )
+
+
+def _in_order(batch: Batch) -> NDArray[np.intp]:
+    """Rows in the order of time, those of one time in an order of their own, not the file's."""
+    timed = len(batch) > 0 and int(batch.time.min()) >= 0
+    return np.lexsort((batch.id, batch.time)) if timed else np.arange(len(batch))
+
+
+def _calibration(
+    schema: Schema, batch: Batch, label: NDArray[np.float64] | None
+) -> CalibrationProfile | None:
+    if label is None or not schema.score_columns:
+        return None
+    known = ~np.isnan(label)
+    happened = came_true(schema, batch.prediction[known], label[known])
+    return calibration_profile(shown_score(schema, batch.score[known]), happened)
+
+
+def _wrong(
+    schema: Schema, batch: Batch, label: NDArray[np.float64] | None
+) -> NDArray[np.float64] | None:
+    """Whether each prediction was wrong (n,), NaN where that is not known; None for numbers."""
+    if label is None or schema.task == "regression":
+        return None
+    return np.where(np.isnan(label), np.nan, error_size(schema, batch.prediction, label))
 
 
 def error_profile(
@@ -182,22 +227,6 @@ def error_profile(
         return ErrorProfile(tuple(bins.edges.tolist()), tuple(bins.counts.tolist()))
     wrong = int(size.sum())
     return ErrorProfile((), (len(size) - wrong, wrong))
-
-
-def traffic_profile(time: NDArray[np.int64], pane: int) -> TrafficProfile | None:
-    """Silence of the reference (times (n,), any order); None where it is too short to tell."""
-    ordered = np.sort(time)
-    span = int(ordered[-1] - ordered[0])
-    if len(ordered) < 2 or span <= 0:
-        return None
-    longest = int(np.diff(ordered).max())
-    tick = pane * (longest // pane + 1)
-    occupied = np.unique(ordered // tick)
-    ticks = int(occupied[-1] - occupied[0]) - 1  # the first and last are seen only in part
-    if ticks < 1:
-        return None
-    empty = ticks - max(len(occupied) - 2, 0)
-    return TrafficProfile(tick, ticks, empty, (len(ordered) - 1) * 1000 / span)
 
 
 def _numeric(
@@ -229,7 +258,7 @@ def _season(bins: Bins, values: NDArray[np.float64], time: NDArray[np.int64]) ->
     # In a fixed order, so that rows in another order give the same sums to the last bit.
     order = np.lexsort((values, time))
     codes = bin_codes(bins.edges, values[order])
-    return season(bins.counts / bins.total, codes, time[order])
+    return score_season(cell_scores(bins.counts / bins.total), codes, time[order])
 
 
 def _categorical(

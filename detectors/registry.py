@@ -7,36 +7,61 @@ from typing import Protocol
 import numpy as np
 from numpy.typing import NDArray
 
+from detectors.accuracy.calibration import Calibration
 from detectors.accuracy.error import ErrorRate, ErrorSize
-from detectors.batch import Batch
+from detectors.batch import Batch, protected_codes
 from detectors.cells import InputCells
-from detectors.dependence import temper
+from detectors.dependence import dependence
 from detectors.drift.categorical import CategoricalDrift
+from detectors.drift.joint import JointDrift
 from detectors.drift.numeric import NumericDrift
-from detectors.evidence import Detector, RatioDetector, Stream
+from detectors.evidence import Detector, Source, Stream
+from detectors.fairness.gap import ErrorGap, OpportunityGap, SelectionGap
 from detectors.pane import PaneCells, reference_outcomes
 from detectors.profile import Profile
 from detectors.quality.rates import BrokenSchema, InvalidRate, MissingRate, UnseenRate
-from detectors.traffic.silence import Silence
+from detectors.sketch import Contributions
+from detectors.traffic.volume import Traffic
+
+NOTHING = Contributions(*(np.zeros(0, dtype=np.int64) for _ in range(3)))
+
+
+class Temperable(Detector, Protocol):
+    """A detector whose serial dependence can be told from its reference."""
+
+    @property
+    def source(self) -> Source:
+        """Which counts of a pane it reads."""
+
+    def per_event(self, made: Contributions, time: NDArray[np.int64]) -> NDArray[np.float64]:
+        """Evidence (n, a) of each row that it counts; see `RatioDetector`."""
+
+    def tempered(self, temper: NDArray[np.float64]) -> "Temperable":
+        """The same question with each alternative's evidence divided by `temper` (a,)."""
 
 
 class Family(Protocol):
     """A kind of detector that knows what of a profile it can watch."""
 
-    def watch(self, profile: Profile, cells: InputCells) -> Sequence[RatioDetector]:
+    def watch(self, profile: Profile, cells: InputCells) -> Sequence[Temperable]:
         """One detector for each target; none where the profile has nothing to compare with."""
 
 
 FAMILIES: tuple[Family, ...] = (
     NumericDrift,
     CategoricalDrift,
+    JointDrift,
     MissingRate,
     InvalidRate,
     UnseenRate,
     BrokenSchema,
     ErrorRate,
     ErrorSize,
-    Silence,
+    Calibration,
+    SelectionGap,
+    ErrorGap,
+    OpportunityGap,
+    Traffic,
 )
 
 
@@ -47,10 +72,8 @@ def default_detectors(profile: Profile, cells: InputCells) -> list[Detector]:
     """
     found: list[Detector] = []
     for detector in _untempered(profile, cells):
-        stated = profile.tempers.get(_key(detector.stream))
-        if stated is not None and len(stated) == detector.stream.alternatives:
-            detector = detector.tempered(np.array(stated))
-        found.append(detector)
+        stream = detector.stream
+        found.append(detector.tempered(profile.temper(_key(stream), stream.alternatives)))
     return found
 
 
@@ -68,21 +91,26 @@ def calibrated(profile: Profile, batch: Batch, label: NDArray[np.float64] | None
     made = cells.by_section(rows)
     time = dict.fromkeys(made, rows.time)
     if label is not None:
-        outcomes = reference_outcomes(rows, label[order])
+        codes = protected_codes(profile.schema, rows)
+        outcomes = reference_outcomes(rows, label[order], codes)
         of_outcomes = cells.by_section(outcomes)
         made |= of_outcomes
         time |= dict.fromkeys(of_outcomes, outcomes.time)
-    tempers = {}
+    if timed:
+        made["ticks"], time["ticks"] = NOTHING, rows.time  # they are counted from the times
+    tempers: dict[str, tuple[float, ...]] = {}
+    dispersions: dict[str, tuple[float, ...]] = {}
     for detector in _untempered(profile, cells.inputs):
         if detector.source not in made:
             continue
-        found = temper(detector.per_event(made[detector.source], time[detector.source]))
-        if (found > 1.0).any():
-            tempers[_key(detector.stream)] = tuple(found.round(3).tolist())
-    return replace(profile, tempers=tempers)
+        evidence = detector.per_event(made[detector.source], time[detector.source])
+        for stated, found in zip((tempers, dispersions), dependence(evidence), strict=True):
+            if (found > 1.0).any():
+                stated[_key(detector.stream)] = tuple(found.round(3).tolist())
+    return replace(profile, tempers=tempers, dispersions=dispersions)
 
 
-def _untempered(profile: Profile, cells: InputCells) -> list[RatioDetector]:
+def _untempered(profile: Profile, cells: InputCells) -> list[Temperable]:
     return [d for family in FAMILIES for d in family.watch(profile, cells)]
 
 

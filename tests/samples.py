@@ -136,6 +136,16 @@ def credit() -> ModelStatus:
         drift=drift,
         evidence=evidence,
         performance=performance,
+        fairness={
+            ("sex", group, measure, window): value
+            for window in WINDOWS
+            for group, measure, value in (
+                ("f", "statistical_parity_difference", -0.041),
+                ("f", "disparate_impact", 0.874),
+                ("f", "equal_opportunity_difference", -0.018),
+                ("m", "disparate_impact", 1.144),
+            )
+        },
         detectable_shift={("income",): 0.15, ("debt_ratio",): 0.25, ("score",): 0.1},
         blind={(r,): 0.0 for r in ("no_traffic", "no_feedback", "lagging", "too_few")},
         alarms=(alarm(),),

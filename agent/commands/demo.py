@@ -152,7 +152,7 @@ class Producer:
 def _serve(config: Config, loop: Loop) -> HttpServer:
     """The status page on the wished port, or on a free one where that is taken."""
     for port in (config.http.port, 0):
-        server = HttpServer(config.http.host, port, loop.snapshot)
+        server = HttpServer(config.http.host, port, loop.snapshot, submit=loop.commands.submit)
         try:
             server.start()
         except UnreachableError:

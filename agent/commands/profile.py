@@ -16,7 +16,7 @@ from agent.promise import Promise, as_json, promise
 from agent.reference import columns_of, declared_kinds, profile_of
 from agent.results import moment
 from agent.validation import Comparison, Finding, compare, performance_of, validate
-from detectors.profile import NumericProfile, Profile
+from detectors.profile import CategoricalProfile, NumericProfile, Profile
 
 
 def make_profile(
@@ -68,6 +68,13 @@ def show_profile(path: Path) -> None:
     origin = "learned from traffic" if profile.learned else "made from reference data"
     console.print(f"{path}: profile {digest} of {profile.rows} rows, {origin}")
     _show(console, profile)
+    for past in profile.accepted:
+        who = f" by {past.by}" if past.by else ""
+        why = f": {past.comment}" if past.comment else ""
+        console.print(
+            f"{past.target}: accepted {moment(past.at)}{who}, {past.rows} rows from "
+            f"{moment(past.since)} to {moment(past.until)} in place of {past.rows_before}{why}"
+        )
 
 
 def _read(config: Config, name: str, path: Path) -> Reference:
@@ -88,16 +95,23 @@ def _show(console: Console, profile: Profile) -> None:
     rows.add_column("most frequent")
     scores = () if profile.score is None else (profile.score,)
     for part in (*profile.features, *scores, profile.predicted):
-        rates = (f"{part.missing / profile.rows:.1%}", f"{part.invalid / profile.rows:.1%}")
+        count = _rows(part)
+        rates = (f"{part.missing / count:.1%}", f"{part.invalid / count:.1%}")
         if isinstance(part, NumericProfile):
             numbers = (f"{v:.4g}" for v in (part.mean, part.std, part.minimum, part.maximum))
             add_row(rows, part.name, "numeric", *rates, str(len(part.counts)), *numbers, "")
         else:
             ranked = sorted(zip(part.counts, part.categories, strict=True), reverse=True)[:3]
-            most = ", ".join(f"{c} {n / profile.rows:.0%}" for n, c in ranked)
+            most = ", ".join(f"{c} {n / count:.0%}" for n, c in ranked)
             known = str(len(part.categories))
             add_row(rows, part.name, "categorical", *rates, known, "", "", "", "", most)
     console.print(rows)
+
+
+def _rows(part: NumericProfile | CategoricalProfile) -> int:
+    """Reference rows of a column: fewer or more than the profile's where it was accepted anew."""
+    unseen = part.unseen if isinstance(part, CategoricalProfile) else 0
+    return max(sum(part.counts) + part.missing + part.invalid + unseen, 1)
 
 
 def _show_performance(
@@ -127,7 +141,7 @@ def _show_promise(console: Console, promised: Promise) -> None:
     telling = [s for s in promised.streams if s.delays or s.basis != "exact"]
     for stream in telling:
         delays = [_events(stream.delays[c]) if c in stream.delays else "" for c in changes]
-        basis = f"{stream.basis}, daily season" if stream.season else stream.basis
+        basis = f"{stream.basis}, season" if stream.season else stream.basis
         tempered = f"{stream.temper:.3g}" if stream.temper > 1 else ""
         add_row(rows, stream.detector, stream.target, stream.severity, basis, tempered, *delays)
     console.print("events until a change rings, on average, under this budget", style="bold")

@@ -31,7 +31,9 @@ def run_agent(config: Config) -> None:
     topic = config.kafka.events_topic
     events = Events(topic, sink, lambda: ensure_topic(settings, topic, timeout=2.0))
     loop = Loop(source, pipeline, events, time.time)
-    server = HttpServer(config.http.host, config.http.port, loop.snapshot)
+    server = HttpServer(
+        config.http.host, config.http.port, loop.snapshot, submit=loop.commands.submit
+    )
     server.start()
     log.info("listening", port=server.port, models=list(config.models), config=config.hash)
     for line in config.unused():

@@ -170,12 +170,15 @@ class RiverConfig(Section):
     """A detector of river, run beside Tocsin's own."""
 
     detector: RiverName = Field(description="Class below `river`, such as `drift.ADWIN`.")
-    on: Name = Field(default="error", description="What it watches: `error`, `score` or a feature.")
+    on: Name = Field(
+        default="error", description="What it watches: `error`, `score` or a numeric feature."
+    )
     params: Mapping[Name, Scalar] = Field(
         default_factory=dict, description="Parameters of its constructor."
     )
     false_alarm_probability: OpenProbability | None = Field(
-        default=None, description="False alarms of this detector at one step, where known."
+        default=None,
+        description="Bound on its false alarms at one step; only ADWIN and KSWIN need none.",
     )
 
 
@@ -222,7 +225,8 @@ class ModelConfig(Section):
         description="Columns that performance is split by; `{column: [edges]}` for numbers.",
     )
     protected: tuple[Name, ...] = Field(
-        default=(), description="Protected attributes, for fairness."
+        default=(),
+        description="Categorical features whose groups are compared for fairness (classifiers).",
     )
     champion: Name | None = Field(
         default=None, description="Version that the others are compared with, in quotes."
@@ -243,6 +247,17 @@ class ModelConfig(Section):
         for segment in self.segments:
             edges.update({segment: ()} if isinstance(segment, str) else segment)
         return edges
+
+    def compared(self) -> tuple[str, ...]:
+        """Attributes whose groups are compared for fairness: the protected ones of a classifier."""
+        return () if self.task == "regression" else self.protected
+
+    @model_validator(mode="after")
+    def _distinct_attributes(self) -> Self:
+        for index, name in enumerate(self.protected):
+            if name in self.protected[:index]:
+                raise wrong(f"names {name} again: leave it out", "protected", index)
+        return self
 
     @model_validator(mode="after")
     def _known_segments(self) -> Self:

@@ -240,8 +240,10 @@ class Config(Section):
         """What is set and validated, and not acted on by this version; one line each."""
         names = ["kafka.dead_letter_topic"] if self.kafka.dead_letter_topic else []
         for name, model in self.models.items():
-            keys = ("criteria", "protected", "champion")
+            keys = ("criteria", "champion")
             names += [f"models.{name}.{key}" for key in keys if getattr(model, key)]
+            if model.protected and not model.compared():
+                names.append(f"models.{name}.protected")
         return [f"{name}: accepted, not yet evaluated by this version" for name in names]
 
     def __repr__(self) -> str:

@@ -1,13 +1,15 @@
-"""Alarm events: one CloudEvents record each, on the events topic and in the log."""
+"""Events, one CloudEvents record each, on the events topic and in the log."""
 
 from collections import deque
 from collections.abc import Callable
 from datetime import UTC, datetime
-from typing import Any, Protocol
+from typing import Any, Literal, Protocol
 
 import msgspec
 import structlog
 
+from agent.acceptance import Accepted
+from agent.alarms import stable_id
 from agent.errors import TocsinError
 from agent.publish.snapshot import Alarm
 from agent.results import alarm_result, moment
@@ -15,11 +17,15 @@ from agent.results import alarm_result, moment
 WAITING = 10_000  # events kept while they cannot be sent; beyond it the oldest are dropped
 
 
-class EventSink(Protocol):
-    """Is told of each alarm raised or cleared."""
+Event = dict[str, Any]  # a CloudEvents 1.0 record
+What = Literal["raised", "cleared", "acknowledged"]
 
-    def publish(self, alarm: Alarm, now: float) -> None:
-        """Tell of an alarm; `now` in seconds since the epoch. Never raises, never blocks long."""
+
+class EventSink(Protocol):
+    """Is told of each alarm raised, cleared or acknowledged, and of each reference accepted."""
+
+    def publish(self, event: Event) -> None:
+        """Tell of it. Never raises, never blocks long."""
 
     def pump(self) -> None:
         """Send what is still waiting, as far as that is possible now."""
@@ -32,29 +38,81 @@ class Outlet(Protocol):
         """Whether the record was taken."""
 
 
-def cloud_event(alarm: Alarm, now: float) -> dict[str, Any]:
-    """The CloudEvents 1.0 record of an alarm raised or, if `cleared_at` is set, cleared.
+def cloud_event(alarm: Alarm, now: float, what: What) -> Event:
+    """The record of what happened to an alarm; `now` in seconds since the epoch.
 
     Its id is that of the alarm and what happened to it: a replay or a restart repeats it.
     """
-    what = "raised" if alarm.cleared_at is None else "cleared"
-    data = alarm_result(alarm)
-    data |= {
+    number, subject = f"{alarm.id}.{what}", f"{alarm.kind}/{alarm.target}"
+    return _event(f"alarm.{what}", alarm.model, number, subject, now, alarm_data(alarm))
+
+
+def accepted_event(made: Accepted, configuration: str, now: float) -> Event:
+    """The record of references accepted; its id says which profile became which."""
+    number = f"{stable_id(made.model, made.profile_before, made.profile)}.accepted"
+    data = acceptance_data(made) | {"configuration": configuration}
+    return _event("reference.accepted", made.model, number, "reference", now, data)
+
+
+def alarm_data(alarm: Alarm) -> dict[str, Any]:
+    """All that an event says of an alarm."""
+    return alarm_result(alarm) | {
         "model": alarm.model,
         "budget": alarm.budget,
         "profile": alarm.profile,
         "configuration": alarm.configuration,
         "runbook": alarm.runbook,
         "onset_interval": [moment(alarm.onset_earliest), moment(alarm.onset_latest)],
+        "offsets": [
+            {"topic": o.topic, "partition": o.partition, "first": o.first, "last": o.last}
+            for o in alarm.offsets
+        ],
         "cleared_at": moment(alarm.cleared_at),
+        "reason": alarm.cleared_reason or None,
+        "acknowledged_at": moment(alarm.acknowledged_at),
+        "acknowledged_by": alarm.acknowledged_by,
+        "acknowledged_comment": alarm.acknowledged_comment,
     }
+
+
+def acceptance_data(made: Accepted) -> dict[str, Any]:
+    """All that an event, and the answer to the request, say of references accepted."""
+    first = made.references[0]
+    return {
+        "model": made.model,
+        "by": first.by,
+        "comment": first.comment,
+        "accepted_at": moment(first.at),
+        "targets": [
+            {
+                "target": r.target,
+                "rows": r.rows,
+                "rows_before": r.rows_before,
+                "from": moment(r.since),
+                "to": moment(r.until),
+            }
+            for r in made.references
+        ],
+        "left": dict(made.left),
+        "warnings": list(made.warnings),
+        "cleared": [alarm.id for alarm in made.cleared],
+        "profile": made.profile,
+        "profile_before": made.profile_before,
+        "written": None if made.written is None else str(made.written),
+        "unwritten": made.unwritten,
+    }
+
+
+def _event(
+    what: str, model: str, number: str, subject: str, now: float, data: dict[str, Any]
+) -> Event:
     return {
         "specversion": "1.0",
-        "type": f"io.tocsin.alarm.{what}",
-        "source": f"tocsin/{alarm.model}",
-        "id": f"{alarm.id}.{what}",
+        "type": f"io.tocsin.{what}",
+        "source": f"tocsin/{model}",
+        "id": number,
         "time": datetime.fromtimestamp(now, UTC).isoformat(timespec="milliseconds"),
-        "subject": f"{alarm.kind}/{alarm.target}",
+        "subject": subject,
         "datacontenttype": "application/json",
         "data": data,
     }
@@ -87,16 +145,15 @@ class Events:
         self.dropped = 0
         self._log = structlog.get_logger("agent.alarm")
 
-    def publish(self, alarm: Alarm, now: float) -> None:
+    def publish(self, event: Event) -> None:
         """Log the event and send it, keyed by model."""
-        event = cloud_event(alarm, now)
         if self._logged:
             self._log.warning(event["type"], **{**event["data"], "id": event["id"]})
         if self._outlet is not None:
             if len(self._waiting) >= WAITING:
                 self._waiting.popleft()
                 self.dropped += 1
-            self._waiting.append((alarm.model.encode(), msgspec.json.encode(event)))
+            self._waiting.append((event["data"]["model"].encode(), msgspec.json.encode(event)))
 
     def pump(self) -> None:
         """Send what waits, in order, until something cannot be sent."""

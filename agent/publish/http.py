@@ -1,4 +1,7 @@
-"""The HTTP server: metrics for Prometheus, probes for Kubernetes, a status page for people."""
+"""The HTTP server: metrics for Prometheus, probes for Kubernetes, a status page for people.
+
+It also takes what people ask of the agent (`agent.publish.writes`).
+"""
 
 import gzip
 import json
@@ -19,19 +22,27 @@ from agent.publish.metrics import Exporter
 from agent.publish.page import CONTENT_SECURITY_POLICY, status_page
 from agent.publish.snapshot import Snapshot
 from agent.publish.status import status_json, unready
+from agent.publish.writes import Submit, forbidden, is_write, write
 
 THREADS = 8
 QUEUE = 64  # connections that may wait for a thread; more are answered with 503
 TIMEOUT = 5  # seconds that a connection may keep a thread waiting
 MAX_HEADER_BYTES = 16 * 1024
-MAX_BODY_BYTES = 4 * 1024  # nothing here reads a body
+MAX_BODY_BYTES = 64 * 1024  # refused unseen; what may be written has a smaller bound of its own
 GZIP_FROM = 1024  # bytes below which compressing gains nothing
 
 TEXT = "text/plain; charset=utf-8"
 STATUS_LINES = {
     200: "200 OK",
+    202: "202 Accepted",
+    400: "400 Bad Request",
+    403: "403 Forbidden",
     404: "404 Not Found",
     405: "405 Method Not Allowed",
+    409: "409 Conflict",
+    411: "411 Length Required",
+    413: "413 Content Too Large",
+    415: "415 Unsupported Media Type",
     500: "500 Internal Server Error",
     503: "503 Service Unavailable",
 }
@@ -68,6 +79,8 @@ class HttpServer:
         Hands over the newest snapshot. Called from several threads; must be cheap.
     clock
         Seconds since the epoch.
+    submit
+        Has what people ask for carried out. Without it nothing can be asked for.
     """
 
     def __init__(
@@ -76,11 +89,13 @@ class HttpServer:
         port: int,
         get_snapshot: Callable[[], Snapshot],
         clock: Callable[[], float] = time.time,
+        submit: Submit | None = None,
     ) -> None:
         self.host = host
         self.port = port
         self._get_snapshot = get_snapshot
         self._clock = clock
+        self._submit = submit
         self._exporter = Exporter(get_snapshot, clock)
         self._server: wsgi.Server | None = None
         self._thread: threading.Thread | None = None
@@ -159,6 +174,8 @@ class HttpServer:
         return [] if method == "HEAD" else [body]
 
     def _route(self, method: str, path: str, environ: Mapping[str, Any]) -> Response:
+        if self._submit is not None and is_write(path):
+            return _written(method, path, environ, self._submit)
         handler = self._routes.get(path)
         if handler is None:
             return Response(b"not found\n", status=404)
@@ -185,8 +202,17 @@ class HttpServer:
         return Response(json.dumps(status, allow_nan=False).encode(), "application/json")
 
     def _page(self, environ: Mapping[str, Any]) -> Response:
-        page = status_page(self._get_snapshot(), self._clock())
+        writable = self._submit is not None and not forbidden(environ)
+        page = status_page(self._get_snapshot(), self._clock(), writable)
         return Response(_encode(page), "text/html; charset=utf-8")
+
+
+def _written(method: str, path: str, environ: Mapping[str, Any], submit: Submit) -> Response:
+    if method != "POST":
+        return Response(b"only POST is served here\n", status=405, headers=(("Allow", "POST"),))
+    answer = write(environ, path, submit)
+    body = json.dumps(answer.body, allow_nan=False).encode()
+    return Response(body, "application/json", answer.status)
 
 
 def _encode(text: str) -> bytes:

@@ -83,6 +83,15 @@ def _alarm_states(status: ModelStatus) -> dict[Labels, float]:
     return states
 
 
+def _acknowledged(status: ModelStatus) -> dict[Labels, float]:
+    """Of what stands: 1 where somebody looks after each alarm of these labels."""
+    states: dict[Labels, float] = {}
+    for alarm in status.alarms:
+        key = (alarm.kind, alarm.target, alarm.severity)
+        states[key] = min(states.get(key, 1.0), float(alarm.acknowledged_at is not None))
+    return states
+
+
 def _watermark_delay(snapshot: Snapshot, now: float) -> Series:
     # Against the clock of the scrape and not of the snapshot: a hung pipeline must show.
     for name, status in snapshot.models.items():
@@ -224,6 +233,14 @@ METRICS: tuple[Metric, ...] = (
         _keyed(_alarm_states),
     ),
     Metric(
+        "tocsin_alarm_acknowledged",
+        "gauge",
+        "1",
+        ("model", "kind", "target", "severity"),
+        "1 once somebody has acknowledged the standing alarm, 0 before.",
+        _keyed(_acknowledged),
+    ),
+    Metric(
         "tocsin_alarms_total",
         "counter",
         "alarms",
@@ -238,6 +255,14 @@ METRICS: tuple[Metric, ...] = (
         ("model", "version", "metric", "segment", "window"),
         "Performance on predictions whose label has come.",
         _keyed(lambda status: status.performance),
+    ),
+    Metric(
+        "tocsin_fairness",
+        "gauge",
+        "of the measure",
+        ("model", "attribute", "group", "measure", "window"),
+        "A group of a protected attribute beside the rest; of all predictions, or of joined rows.",
+        _keyed(lambda status: status.fairness),
     ),
     Metric(
         "tocsin_blind",
@@ -302,7 +327,11 @@ LABELS: Mapping[str, str] = {
     "feature": "a feature of the profile",
     "window": "a window of the configuration, as written there (`5m`, `1h`, `1d`)",
     "target": "what is watched: a feature, `score`, `prediction`, `joint`, or another part",
-    "measure": "`psi`, `js`, `ks`, `wasserstein`",
+    "measure": "of `tocsin_drift`, `psi`, `js`, `ks` or `wasserstein`; of `tocsin_fairness`, "
+    "`statistical_parity_difference`, `disparate_impact`, `equal_opportunity_difference`, "
+    "`equalized_odds_difference` or `predictive_parity_difference`",
+    "attribute": "a protected attribute of the configuration",
+    "group": "a category of the attribute that the profile knows",
     "detector": "a detector's name",
     "severity": "`page` or `ticket`",
     "kind": "an alarm's kind, such as `drift`",
@@ -416,7 +445,8 @@ def documentation() -> str:
             "## Labels",
             "",
             "A label's values come from the configuration or the profile, or are capped. "
-            "No feature value and no record id ever becomes a label.",
+            "No record id ever becomes a label, and of feature values only those of "
+            "segments and protected attributes that the profile knows.",
             "",
             "| label | values |",
             "| --- | --- |",

@@ -40,8 +40,11 @@ CONTENT_SECURITY_POLICY = (
 )
 
 
-def status_page(snapshot: Snapshot, now: float | None = None) -> str:
-    """The page as HTML; `now` in seconds since the epoch (default: when the snapshot was taken)."""
+def status_page(snapshot: Snapshot, now: float | None = None, writable: bool = False) -> str:
+    """The page as HTML; `now` in seconds since the epoch (default: when the snapshot was taken).
+
+    `writable`: whoever asked for it may acknowledge alarms, and gets a button for that.
+    """
     status = status_json(snapshot, now)
     models = [
         {"name": name, "key": f"model-{i}", **model, "view": _view(model)}
@@ -58,6 +61,7 @@ def status_page(snapshot: Snapshot, now: float | None = None) -> str:
         headline=headline(models),
         now=_parse(status["taken_at"]) + timedelta(seconds=status["age_seconds"]),
         shown=SHOWN_ROWS,
+        writable=writable,
         style=Markup(_STYLE),
         script=Markup(_SCRIPT),
     )

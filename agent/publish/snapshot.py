@@ -33,6 +33,16 @@ class Effect:
 
 
 @dataclass(frozen=True, slots=True)
+class Offsets:
+    """Records of one partition, from the first to the last offset."""
+
+    topic: str
+    partition: int
+    first: int
+    last: int
+
+
+@dataclass(frozen=True, slots=True)
 class Alarm:
     """An alarm as raised. Times are milliseconds since the epoch (event time)."""
 
@@ -56,6 +66,11 @@ class Alarm:
     runbook: str
     cleared_at: int | None = None
     configuration: str = ""  # hash of the configuration
+    offsets: tuple[Offsets, ...] = ()  # records whose panes it rests on, from onset to raised_at
+    cleared_reason: str = ""  # passed, accepted
+    acknowledged_at: int | None = None  # wall clock
+    acknowledged_by: str = ""
+    acknowledged_comment: str = ""
 
 
 @dataclass(frozen=True, slots=True)
@@ -99,6 +114,9 @@ class ModelStatus:
     performance: Mapping[tuple[str, ...], float] = field(
         default_factory=dict
     )  # version, metric, segment, window
+    fairness: Mapping[tuple[str, ...], float] = field(
+        default_factory=dict
+    )  # attribute, group, measure, window
     detectable_shift: Mapping[tuple[str, ...], float] = field(default_factory=dict)  # target
     blind: Mapping[tuple[str, ...], float] = field(
         default_factory=dict

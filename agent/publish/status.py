@@ -26,11 +26,13 @@ and a MODEL:
     detectable_shift: {target: standard deviations, null where none can be seen}
     missing, invalid, unseen: {feature: {window: ratio}}
     performance: [{version, segment, metric, windows: {window: value}}]
+    fairness: {attribute: {group: {measure: {window: value}}}}
 
 TIMES is {count, mean, p50, p99}. An ALARM is as in the events: id, model, version, kind, detector,
-target, severity, raised_at, onset, onset_earliest, onset_latest, cleared_at, effect {measure,
-value, reference}, evidence (a natural logarithm), budget, contributors [{feature, share}], profile,
-recommended_action, runbook.
+target, severity, raised_at, onset, onset_earliest, onset_latest, cleared_at, cleared_reason
+(passed, accepted), acknowledged_at, acknowledged_by, acknowledged_comment, effect {measure, value,
+reference}, evidence (a natural logarithm), budget, contributors [{feature, share}], offsets
+[{topic, partition, first, last}], profile, recommended_action, runbook.
 """
 
 import math
@@ -47,7 +49,7 @@ Verdict = Literal["ringing", "blind", "learning", "quiet"]
 STALE_AFTER = 60.0  # seconds without a new snapshot after which the pipeline is taken to hang
 
 BLINDNESS: Mapping[str, str] = {
-    "no_traffic": "no predictions arrive",
+    "no_traffic": "few or no predictions arrive",
     "no_feedback": "no labels arrive, so accuracy cannot be seen",
     "lagging": "the agent is behind, so this is the past",
     "too_few": "too few records to judge by",
@@ -194,6 +196,7 @@ def _model(status: ModelStatus, unready: str, now: float) -> Json:
             {"version": version, "segment": segment, "metric": metric, "windows": windows}
             for (version, segment, metric), windows in performance.items()
         ],
+        "fairness": _nested(status.fairness),
     }
 
 
@@ -211,6 +214,10 @@ def _alarm(alarm: Alarm) -> Json:
         "onset_earliest": rfc3339(alarm.onset_earliest),
         "onset_latest": rfc3339(alarm.onset_latest),
         "cleared_at": rfc3339(alarm.cleared_at),
+        "cleared_reason": alarm.cleared_reason,
+        "acknowledged_at": rfc3339(alarm.acknowledged_at),
+        "acknowledged_by": alarm.acknowledged_by,
+        "acknowledged_comment": alarm.acknowledged_comment,
         "effect": {
             "measure": alarm.effect.measure,
             "value": _finite(alarm.effect.value),
@@ -220,6 +227,10 @@ def _alarm(alarm: Alarm) -> Json:
         "budget": alarm.budget,
         "contributors": [
             {"feature": part.feature, "share": _finite(part.share)} for part in alarm.contributors
+        ],
+        "offsets": [
+            {"topic": o.topic, "partition": o.partition, "first": o.first, "last": o.last}
+            for o in alarm.offsets
         ],
         "profile": alarm.profile,
         "recommended_action": alarm.recommended_action,

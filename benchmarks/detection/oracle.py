@@ -5,8 +5,18 @@ learn the law from a reference and does not know the change. Its threshold is fo
 """
 
 import numpy as np
+from numpy.typing import NDArray
 
-from benchmarks.detection.streams import RATES, Change, Floats, Process, latent, threshold
+from benchmarks.detection.streams import (
+    RATES,
+    Change,
+    Floats,
+    Process,
+    correlated,
+    latent,
+    score,
+    threshold,
+)
 
 WARM = 1_000  # events before the change, so that the sum is where it usually is
 FLOOR = -50.0  # nats: what an impossible event costs
@@ -44,6 +54,25 @@ def rate_ratios(change: Change, marked: Floats) -> Floats:
     return np.where(marked > 0, yes, no)
 
 
+def pair_ratios(correlation: float, process: Process, x: Floats, y: Floats) -> Floats:
+    """The same for two features that become correlated."""
+
+    def innovation(z: Floats) -> Floats:
+        left = z.copy()
+        left[:, 1:] -= process.rho * z[:, :-1]
+        return left / np.sqrt(1 - process.rho**2)
+
+    a, b = innovation(x), innovation(y)
+    rest = 1 - correlation**2
+    apart = (a**2 - 2 * correlation * a * b + b**2) / rest
+    return (a**2 + b**2 - apart - np.log(rest)) / 2
+
+
+def label_ratios(before: Floats, after: Floats, label: NDArray[np.bool_]) -> Floats:
+    """The same for labels whose chance, given the score, was one and becomes another."""
+    return np.where(label, np.log(after / before), np.log((1 - after) / (1 - before)))
+
+
 def simulate(
     change: Change,
     process: Process,
@@ -58,6 +87,16 @@ def simulate(
         since = np.arange(1.0, shape[1] - at + 1)
         z[:, at:] = change.form(z[:, at:], since)
         return ratios(change, process, z)
+    if change.correlation:
+        other = latent(process, shape, rng)
+        other[:, at:] = correlated(z[:, at:], other[:, at:], change.correlation)
+        return pair_ratios(change.correlation, process, z, other)
+    if change.chance is not None:
+        before = score(z)
+        after = change.chance(before)
+        chance = before.copy()
+        chance[:, at:] = after[:, at:]
+        return label_ratios(before, after, rng.random(shape) < chance)
     marked = z > threshold(RATES[change.unit])
     marked[:, at:] = z[:, at:] > threshold(change.rate)
     return rate_ratios(change, marked)

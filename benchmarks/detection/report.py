@@ -1,161 +1,167 @@
 """The tables of docs/detection.md."""
 
-import math
 import platform
-import textwrap
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from datetime import date
 from pathlib import Path
+from typing import TypeVar
 
-from benchmarks.detection.harness import (
-    BUDGET,
-    PROCESSES_OF,
-    Delays,
-    Results,
-    Size,
-    measure,
-    tocsin_name,
+from benchmarks.detection.competitors import absent
+from benchmarks.detection.figures import Key, Results
+from benchmarks.detection.goals import PROMISE, Beside, beside
+from benchmarks.detection.own import tocsin_name
+from benchmarks.detection.plan import CONTROL, LONG, OCCURRENCES, RIVAL, Size
+from benchmarks.detection.streams import RECURRING
+from benchmarks.detection.tables import (
+    interval,
+    median,
+    met,
+    rated,
+    recurred,
+    shown,
+    table,
+    times,
+    wrapped,
 )
-from benchmarks.detection.streams import MARKS, NUMERIC
 
 PAGE = Path(__file__).parents[2] / "docs" / "detection.md"
 BEGIN, END = "<!-- measured: begin -->", "<!-- measured: end -->"
-PROMISE = 1e6 / BUDGET  # false alarms per million events
-RATIO_GOALS = {"mean": 1.3, "error": 1.3, "variance": 1.6}
-OTHERS = ("ADWIN", "ADWIN tuned", "PageHinkley", "KSWIN", "DDM", "PSI > 0.2", "KS p < .05")
-CONTROL = "every 100,000"
+SHORT = 10  # any number of events other than LONG names short panes
+
+Figure = TypeVar("Figure")
 
 
-def row(*cells: str) -> str:
-    """A line of a table."""
-    return f"| {' | '.join(cells)} |"
+def tocsins(size: Size, panes: tuple[int, ...] = (LONG, SHORT)) -> list[str]:
+    """Names of Tocsin in the order of the columns."""
+    return [
+        tocsin_name(reference, pane, is_tuned)
+        for is_tuned in (False, True)
+        for pane in panes
+        for reference in size.references
+    ]
 
 
-def table(head: list[str], rows: list[list[str]]) -> str:
-    """A table with its head."""
-    return "\n".join([row(*head), row(*["---"] * len(head)), *(row(*r) for r in rows)])
+def others(figures: Mapping[Key, object]) -> list[str]:
+    """Names of the competitors that have figures, in the order of measuring; the control last."""
+    names = dict.fromkeys(name for _, _, name in figures)
+    found = [n for n in names if n not in ("oracle", CONTROL) and not n.startswith("Tocsin")]
+    return found + [CONTROL] * (CONTROL in names)
 
 
-def met(yes: bool) -> str:
-    """The word for it."""
-    return "met" if yes else "**not met**"
-
-
-def number(value: float) -> str:
-    """Events, or that the alarm did not come."""
-    return "never" if math.isinf(value) else f"{value:,.0f}"
-
-
-def shown(delays: Delays | None) -> str:
-    """Median (90th percentile), and the share of runs without an alarm."""
-    if delays is None:
-        return "·"
-    if delays.misses == len(delays.events):
-        return "never"
-    text = f"{number(delays.quantile(0.5))} ({number(delays.quantile(0.9))})"
-    share = delays.misses / len(delays.events)
-    return text + (f", {share:.0%} missed" if delays.misses else "")
+def crossed(
+    figures: Mapping[Key, Figure], names: list[str], text: Callable[[Figure | None], str]
+) -> str:
+    """A table with a line for each stream or change and process, and a column for each detector."""
+    streams = dict.fromkeys((what, process) for what, process, name in figures if name in names)
+    rows = [[*key, *(text(figures.get((*key, name))) for name in names)] for key in streams]
+    return table(["stream", "process", *names], rows)
 
 
 def in_control(results: Results) -> tuple[str, str]:
-    """The table of false alarms, and how many of Tocsin's cells keep the promise."""
+    """The table of Tocsin's false alarms, and how many cells keep the promise."""
     rows, kept, all_of = [], 0, 0
     for (unit, process, name), rate in results.rates.items():
-        low, high = rate.interval
-        verdict = ""
-        if name.startswith("Tocsin"):
-            all_of, kept = all_of + 1, kept + (high < PROMISE)
-            verdict = met(high < PROMISE)
+        if not name.startswith("Tocsin"):
+            continue
+        promised = not name.endswith("tuned")
+        keeps = rate.interval[1] < PROMISE
+        all_of, kept = all_of + promised, kept + (promised and keeps)
         figures = [f"{rate.events:,}", str(rate.alarms), f"{rate.per_million:,.1f}"]
-        rows.append([unit, process, name, *figures, f"{low:,.1f} to {high:,.1f}", verdict])
+        verdict = met(keeps) if promised else results.tuned[unit, process, name]
+        rows.append([unit, process, name, *figures, interval(rate), verdict])
     head = ["stream", "process", "detector", "events", "false alarms", "per million"]
     summary = (
-        f"Budget kept (upper limit below {PROMISE:.0f} per million): {kept} of {all_of} in-control "
-        "cells."
+        f"Budget kept at the promise (upper limit below {PROMISE:.0f} per million): {kept} of "
+        f"{all_of} in-control cells."
     )
-    return table([*head, "95% interval", "goal"], rows), summary
+    return table([*head, "95% interval", "goal, or tuned to"], rows), summary
 
 
-def cells() -> list[tuple[str, str]]:
-    """Every (change, process) that is measured."""
-    return [
-        (change.name, process.name)
-        for change in (*NUMERIC, *MARKS)
-        for process in PROCESSES_OF[change.unit]
-    ]
-
-
-def finest(results: Results, change: str, process: str, reference: int) -> tuple[int, Delays]:
-    """Tocsin's delays with the shortest panes that were measured, and their events."""
-    for pane in (10, 100):
-        found = results.delays.get((change, process, tocsin_name(reference, pane)))
-        if found is not None:
-            return pane, found
-    raise KeyError((change, process, reference))
-
-
-def delay_table(results: Results, size: Size) -> str:
-    """Delays of everything on everything."""
-    tocsins = [tocsin_name(r, p) for p in (100, 10) for r in size.references]
-    names = ["oracle", *tocsins, *OTHERS, CONTROL]
-    rows = [
-        [change, process, *(shown(results.delays.get((change, process, n))) for n in names)]
-        for change, process in cells()
-    ]
-    return table(["change", "process", *names], rows)
-
-
-def beside(own: Delays, tuned: Delays | None, judge: Callable[[bool], str]) -> str:
-    """Is Tocsin's median not behind that of tuned ADWIN, if either finds the change?"""
-    if tuned is None:
-        return "·"
-    mine, theirs = own.quantile(0.5), tuned.quantile(0.5)
-    if math.isinf(mine) and math.isinf(theirs):
-        return "neither finds it"
-    return judge(mine <= theirs)
+def counted(what: str, verdicts: list[bool | None]) -> str:
+    """A goal, and on how many streams it is met."""
+    judged = [v for v in verdicts if v is not None]
+    return f"{what}: met on {sum(judged)} of {len(judged)} streams."
 
 
 def goal_table(results: Results, size: Size) -> tuple[str, list[str]]:
-    """The goals on delay, cell by cell, and how many are met."""
-    largest, rows = max(size.references), []
-    counts = {"ratio": [0, 0], **{str(r): [0, 0] for r in size.references}, "found": [0, 0]}
-
-    def judge(key: str, yes: bool) -> str:
-        counts[key][0] += yes
-        counts[key][1] += 1
-        return met(yes)
-
-    for change, process in cells():
-        pane, mine = finest(results, change, process, largest)
-        line = [change, process, f"{pane}", number(mine.quantile(0.5))]
-        oracle = results.delays.get((change, process, "oracle"))
-        goal = RATIO_GOALS.get(change.split()[0])
-        ratio = mine.quantile(0.5) / oracle.quantile(0.5) if oracle else math.nan
-        line.append("·" if oracle is None else ("never" if math.isinf(ratio) else f"{ratio:.2f}"))
-        line.append(f"{goal}: {judge('ratio', ratio <= goal)}" if goal and oracle else "·")
-        tuned = results.delays.get((change, process, "ADWIN tuned"))
-        line.append("·" if tuned is None else number(tuned.quantile(0.5)))
-        for reference in size.references:
-            _, own = finest(results, change, process, reference)
-            line.append(beside(own, tuned, lambda yes, r=reference: judge(str(r), yes)))
-        line.append(f"{mine.misses} of {len(mine.events)}")
-        line.append(judge("found", mine.misses == 0))
-        line.append(f"{mine.right} of {len(mine.events) - mine.misses}")
-        rows.append(line)
-    head = ["change", "process", "pane", "Tocsin", "ratio to oracle", "ratio goal", "ADWIN tuned"]
-    head += [f"not behind, reference {r:,}" for r in size.references]
+    """The goals on delay, stream by stream, and how many are met."""
+    by_reference = {r: list(beside(results, size, r)) for r in size.references}
+    largest = max(size.references)
+    rows = []
+    for lines in zip(*by_reference.values(), strict=True):
+        best = lines[size.references.index(largest)]
+        rows.append([*_compared(best), *(met(b.not_behind) for b in lines), *_found(best)])
+    best_ones = by_reference[largest]
     summary = [
-        "Ratio to the oracle (1.3 for mean and error rate, 1.6 for variance, reference "
-        f"{largest:,}): met on {counts['ratio'][0]} of {counts['ratio'][1]} streams.",
+        counted(
+            "Ratio to the oracle (1.3 for mean and error rate, 1.6 for variance, reference "
+            f"{largest:,})",
+            [b.close for b in best_ones],
+        ),
         *(
-            f"Not behind tuned ADWIN, reference {r:,}: met on {counts[str(r)][0]} of "
-            f"{counts[str(r)][1]} streams."
+            counted(
+                f"Not behind tuned ADWIN, reference {r:,}", [b.not_behind for b in by_reference[r]]
+            )
             for r in size.references
         ),
-        f"Every change found in every run, reference {largest:,}: met on {counts['found'][0]} of "
-        f"{counts['found'][1]} streams.",
+        counted(
+            f"Every change found in every run, reference {largest:,}", [b.found for b in best_ones]
+        ),
     ]
+    head = ["change", "process", "pane", "oracle", "Tocsin at its promise", "ratio", "Tocsin tuned"]
+    head += ["ratio", "ratio goal", f"{RIVAL} tuned"]
+    head += [f"not behind, reference {r:,}" for r in by_reference]
     return table([*head, "misses", "found", "right stream named"], rows), summary
+
+
+def _compared(b: Beside) -> list[str]:
+    return [
+        b.change,
+        b.process,
+        f"{b.pane}",
+        median(b.oracle),
+        median(b.promised),
+        times(b.ratio(b.promised)),
+        median(b.tuned),
+        times(b.ratio(b.tuned)),
+        "·" if b.goal is None else f"{b.goal}: {met(b.close)}",
+        median(b.rival),
+    ]
+
+
+def _found(b: Beside) -> list[str]:
+    runs = len(b.tuned.events)
+    return [
+        f"{b.tuned.misses} of {runs}",
+        met(b.found),
+        f"{b.tuned.right} of {runs - b.tuned.misses}",
+    ]
+
+
+def quick(results: Results, size: Size) -> str:
+    """The goals on delay in short, for work on the detectors."""
+    rows = [
+        _compared(b)
+        for reference in size.references
+        for longest in (LONG, None)
+        for b in beside(results, size, reference, longest)
+    ]
+    head = ["change", "process", "pane", "oracle", "promise", "ratio", "tuned", "ratio", "goal"]
+    return "\n\n".join([in_control(results)[0], table([*head, f"{RIVAL} tuned"], rows)])
+
+
+def came_and_went(results: Results, size: Size) -> list[str]:
+    """The part on what recurs, if it was measured."""
+    if not results.recurrences:
+        return []
+    names = [*tocsins(size, (LONG,)), *others(results.recurrences)]
+    return [
+        "### A change that comes and goes",
+        f"A shift of 0.5 sd in 1,000 of every {RECURRING:,} events, {OCCURRENCES} times: the share "
+        "of first occurrences with an alarm while they lasted, that of later ones, and alarms an "
+        "occurrence. Tocsin's budget latches as in production.",
+        crossed(results.recurrences, names, recurred),
+    ]
 
 
 def render(results: Results, size: Size) -> str:
@@ -163,55 +169,47 @@ def render(results: Results, size: Size) -> str:
     rates, kept = in_control(results)
     goals, reached = goal_table(results, size)
     costs = [[name, f"{cost:,.2f}"] for name, cost in results.cost.items()]
-    deltas = [[u, p, f"{d:.1e}"] for (u, p), d in results.deltas.items()]
+    tuned = [[*key, text] for key, text in results.tuned.items() if "Tocsin" not in key[2]]
     largest = max(size.references)
+    rivals = others(results.delays)
     return "\n\n".join(
         [
             f"Measured on {date.today().isoformat()} in {results.seconds / 60:.0f} minutes on one "
             f"core, Python {platform.python_version()}. {size.draws} references of each size; "
-            f"{size.runs} runs a cell, {size.runs_short} for panes of 10, PageHinkley and DDM, "
-            f"{size.runs_kswin} for KSWIN, {size.oracle_runs} for the oracle.",
+            f"{size.runs} runs a change, {size.runs_others} with panes of 10 and of others than "
+            f"{RIVAL}, 20 of the slowest ramp, {size.oracle_runs} of the oracle. {absent()}",
             "### Goals, in short",
             "\n".join(f"- {line}" for line in [kept, *reached]),
             "### False alarms while nothing changes",
             rates,
+            "The others, per million events, with the 95% interval.",
+            crossed(results.rates, others(results.rates), rated),
             "### Delay after a change",
             "Median (90th percentile) in events, and the share of runs without an alarm. "
             "`never`: no alarm within the run. `·`: not measured. Numbers after Tocsin are the "
-            f"events of its reference; PSI and KS have {largest:,}.",
-            delay_table(results, size),
+            "events of its reference; short panes hold 1 event (numeric and error, independent) or "
+            "10.",
+            crossed(results.delays, ["oracle", *tocsins(size)], shown),
+            f"The others; those that have a reference have {largest:,} events.",
+            crossed(results.delays, rivals, shown),
             "### Goals, one by one",
-            f"Tocsin with a reference of {largest:,} and the shortest panes that were measured.",
+            f"Tocsin with a reference of {largest:,} and the shortest panes that were measured. "
+            "The goals are on Tocsin tuned to as many false alarms as the oracle and the tuned "
+            "ADWIN have.",
             goals,
+            *came_and_went(results, size),
             "### Cost",
-            "On the independent numeric stream (DDM: on errors), microseconds an event. Tocsin's "
-            "is that of counting, evidence and budget for all its detectors, from arrays.",
+            "On the independent numeric stream (what reads errors alone: on these), microseconds "
+            "an event. Tocsin's is that of counting, evidence and budget for all its detectors, "
+            "from arrays.",
             table(["detector", "microseconds"], costs),
-            "### ADWIN's delta, tuned",
-            table(["stream", "process", "delta"], deltas),
+            "### What the others were tuned to",
+            table(["stream", "process", "detector", "parameter"], tuned),
         ]
     )
-
-
-def wrapped(text: str) -> str:
-    """The text with lines of 100 characters; tables stay as they are."""
-    lines = [
-        line
-        if line.startswith("|")
-        else textwrap.fill(line, 100, subsequent_indent="  " if line.startswith("- ") else "")
-        for line in text.splitlines()
-    ]
-    return "\n".join(lines)
 
 
 def write(text: str, page: Path = PAGE) -> None:
     """Put the text between the markers of the page."""
     before, rest = page.read_text().split(BEGIN)
     page.write_text(f"{before}{BEGIN}\n\n{wrapped(text)}\n\n{END}{rest.split(END)[1]}")
-
-
-def main() -> None:
-    """Measure and write."""
-    size = Size()
-    write(render(measure(size), size))
-    print(f"written to {PAGE}")

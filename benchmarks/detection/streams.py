@@ -1,8 +1,9 @@
 """Streams with a known change: a latent normal process, and what is made of it.
 
 A numeric stream is the latent process itself, moved by the season; a rate (of a category, of
-missing values, of errors) marks the events whose latent value lies in the upper tail. So the same
-serial dependence and the same season reach every kind of stream.
+missing values, of errors) marks the events whose latent value lies in the upper tail; a score is
+the latent value's probability. So the same serial dependence and the same season reach every kind
+of stream. Two correlated features are mixed from two such processes.
 """
 
 import zlib
@@ -12,7 +13,7 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 from scipy.signal import lfilter
-from scipy.special import ndtr, ndtri
+from scipy.special import expit, logit, ndtr, ndtri
 from scipy.stats import gamma
 
 Floats = NDArray[np.float64]
@@ -43,19 +44,26 @@ PROCESSES = (INDEPENDENT, AR5, AR9, SEASON)
 class Change:
     """What happens to a unit's stream.
 
-    `form` maps latent values and the number of events since the change to values after it (numeric
-    units); `rate` is the share of marked events after it (the others).
+    What there is after it depends on the unit: `form` maps latent values and the number of events
+    since the change to values (numeric); `rate` is the share of marked events; `correlation` that
+    of two features; `chance` maps scores to the chance of the positive label (calibration).
     """
 
     name: str
     unit: str
     form: Callable[[Floats, Floats], Floats] | None = None
     rate: float = 0.0
+    correlation: float = 0.0
+    chance: Callable[[Floats], Floats] | None = None
     over: int = 0  # events that the change takes; 0: at once
+    lasts: int = 0  # of every RECURRING events, those in which it is there; 0: all
+    horizon: int | None = None  # events after it in a run, where that is not the usual number
+    runs: int | None = None  # at most, where runs are long
 
 
 RATES = {"category": 0.10, "unseen": 0.0, "missing": 0.01, "error": 0.10}
-UNITS = ("numeric", *RATES)
+UNITS = ("numeric", *RATES, "correlation", "calibration")
+RECURRING = 3_000  # events from one occurrence of a change to the next
 
 _grid = np.linspace(-8, 8, 8001)
 _spread = np.sqrt(1 - HUMP**2)
@@ -72,6 +80,11 @@ _humps = np.concatenate([_lower, -_lower[-2::-1]])
 
 def _mean(by: float, over: int = 0) -> Callable[[Floats, Floats], Floats]:
     return lambda z, since: z + by * (np.minimum(since / over, 1.0) if over else 1.0)
+
+
+def recurring(by: float, lasts: int) -> Callable[[Floats, Floats], Floats]:
+    """A shift that is there for the first `lasts` of every RECURRING events."""
+    return lambda z, since: z + by * ((since - 1) % RECURRING < lasts)
 
 
 def _stretch(variance: float) -> Callable[[Floats, Floats], Floats]:
@@ -98,7 +111,16 @@ NUMERIC = (
     Change("skew", "numeric", skew),
     Change("two humps", "numeric", humps),
     Change("ramp of 1 sd over 1,000", "numeric", _mean(1.0, 1_000), over=1_000),
-    Change("ramp of 1 sd over 10,000", "numeric", _mean(1.0, 10_000), over=10_000),
+    Change("ramp of 1 sd over 10,000", "numeric", _mean(1.0, 10_000), over=10_000, horizon=20_000),
+    Change(
+        "ramp of 1 sd over 100,000",
+        "numeric",
+        _mean(1.0, 100_000),
+        over=100_000,
+        horizon=120_000,
+        runs=20,
+    ),
+    Change("recurring +0.5 sd", "numeric", recurring(0.5, 1_000), lasts=1_000),
 )
 MARKS = (
     Change("category 10% to 20%", "category", rate=0.20),
@@ -107,6 +129,13 @@ MARKS = (
     Change("error rate 10% to 15%", "error", rate=0.15),
     Change("error rate 10% to 20%", "error", rate=0.20),
 )
+PAIRS = (
+    Change("correlation 0 to .3", "correlation", correlation=0.3),
+    Change("correlation 0 to .5", "correlation", correlation=0.5),
+    Change("calibration: logit x1.5", "calibration", chance=lambda s: expit(1.5 * logit(s))),
+    Change("calibration: logit +0.4", "calibration", chance=lambda s: expit(logit(s) + 0.4)),
+)
+CHANGES = (*NUMERIC, *MARKS, *PAIRS)
 
 
 def seeded(*parts: object) -> np.random.Generator:
@@ -134,6 +163,16 @@ def threshold(rate: float) -> float:
     return float(ndtri(1.0 - rate))
 
 
+def correlated(x: Floats, w: Floats, correlation: float) -> Floats:
+    """A feature of variance 1 with this correlation with x, if w has none with it."""
+    return correlation * x + np.sqrt(1 - correlation**2) * w
+
+
+def score(z: Floats) -> Floats:
+    """Scores, uniform on (0, 1), of latent values."""
+    return ndtr(np.clip(z, -5, 5))
+
+
 def series(
     unit: str,
     process: Process,
@@ -143,16 +182,28 @@ def series(
     change: Change | None = None,
     at: int = 0,
 ) -> Floats:
-    """Values (n,) of events `start`, `start` + 1, ...; `change` begins at position `at`.
+    """Events `start`, `start` + 1, ...; `change` begins at position `at`.
 
-    Numbers for the numeric unit, else 1 for a marked event and 0 for another.
+    (n,) numbers for the numeric unit; (n, 2) both features for `correlation`, score and label for
+    `calibration`; for the others (n,) 1 for a marked event and 0 for another.
     """
     z, season = latent(process, (1, n), rng)[0], wave(process, start, n)
     if unit == "numeric":
         if change is not None and change.form is not None:
             z[at:] = change.form(z[at:], np.arange(1.0, n - at + 1))
         return z + season
+    if unit == "correlation":
+        other = latent(process, (1, n), rng)[0]
+        if change is not None:
+            other[at:] = correlated(z[at:], other[at:], change.correlation)
+        return np.stack([z, other], axis=1) + season[:, None]
     level = (z + season) / np.sqrt(1 + process.season**2 / 2)
+    if unit == "calibration":
+        scores = score(level)
+        chance = scores.copy()
+        if change is not None and change.chance is not None:
+            chance[at:] = change.chance(scores[at:])
+        return np.stack([scores, rng.random(n) < chance], axis=1)
     marked = level > threshold(RATES[unit])
     if change is not None:
         marked[at:] = level[at:] > threshold(change.rate)

@@ -1,36 +1,45 @@
 """Tocsin's own side: every default detector of the stream's profile, under the real budget."""
 
 import time
-from dataclasses import dataclass
+from collections.abc import Iterator
 
 import numpy as np
+from numpy.typing import NDArray
 
+from benchmarks.detection.judge import Alarm, Evidence, Judge
 from benchmarks.detection.streams import MILLISECONDS, Floats, Process, seeded, series
 from detectors.batch import UNSEEN, Batch, CategoricalFeature, NumericFeature, Schema
-from detectors.budget import Budget, BudgetState, Ring
-from detectors.cells import InputCells
 from detectors.evidence import PaneRun
+from detectors.pane import PaneCells, reference_outcomes
 from detectors.profile import build_profile
 from detectors.registry import calibrated, default_detectors
+from detectors.sketch import Contributions, Counts
 
 PANE = 10_000  # ms, for the profile's idea of silence
-CHUNK = 200  # panes in one step
+COARSE, LEAD = 100, 200  # events a pane, at most, until so many events before a change
+AT_ONCE = 1_000  # panes of which evidence is made at once
 OTHERS = 4  # categories beside the one that changes
-WATCHER = {  # which stream is to name the change
-    "numeric": "numeric_drift",
-    "category": "categorical_drift",
-    "unseen": "unseen_rate",
-    "missing": "missing_rate",
-    "error": "error_rate",
+FEATURES = {"numeric": ("x",), "missing": ("x",), "correlation": ("x", "y")}
+WATCHER = {  # which stream, by detector and target, is to name the change
+    "numeric": ("numeric_drift", "x"),
+    "category": ("categorical_drift", "x"),
+    "unseen": ("unseen_rate", "x"),
+    "missing": ("missing_rate", "x"),
+    "error": ("error_rate", "error"),
+    "correlation": ("joint_drift", "joint"),
+    "calibration": ("calibration", "score"),
 }
 
 
-@dataclass(frozen=True, slots=True)
-class Alarm:
-    """An alarm after so many events of a run; `right` if it names the stream that changes."""
+def pane_ends(n: int, pane: int, at: int | None = None) -> NDArray[np.int64]:
+    """Events by which each pane of a run of n has ended.
 
-    event: int
-    right: bool
+    A change at `at` is met in panes of `pane` events; long before it they hold COARSE, as evidence
+    is the same however events are cut into panes.
+    """
+    first = 0 if at is None or pane >= COARSE else max(at - LEAD, 0) // COARSE * COARSE
+    coarse = np.arange(COARSE, first + 1, COARSE)
+    return np.concatenate([coarse, np.arange(first + pane, n + 1, pane)])
 
 
 class Watch:
@@ -50,106 +59,133 @@ class Watch:
 
     def __init__(self, unit: str, process: Process, reference: int, draw: int, budget: int) -> None:
         self.unit, self.reference = unit, reference
-        features = (NumericFeature("x"),) if unit in ("numeric", "missing") else ()
+        numeric = tuple(NumericFeature(name) for name in FEATURES.get(unit, ()))
         names = ("changing", *(f"other {i}" for i in range(OTHERS)))
         categorical = (CategoricalFeature("x", names),) if unit in ("category", "unseen") else ()
-        self.schema = Schema("binary", features, categorical, ("0", "1"))
         rng = seeded("reference", unit, process.name, reference, draw)
         values = series(unit, process, reference, rng)
-        batch = self._batch(values, 0, rng)
-        label = self._label(batch, values) if unit == "error" else None
-        profile = build_profile(self.schema, batch, label, PANE)
+        batch, label = self._rows(values, 0, rng)
+        schema = Schema("binary", numeric, categorical, ("0", "1"))
+        profile = build_profile(schema, batch, label, PANE)
         self.profile = calibrated(profile, batch, label)
-        self.cells = InputCells(self.profile)
-        self.detectors = default_detectors(self.profile, self.cells)
+        self.cells = PaneCells(self.profile)
+        self.detectors = default_detectors(self.profile, self.cells.inputs)
         self.streams = [d.stream for d in self.detectors]
-        self.budget = Budget(self.streams, 1 / (budget * MILLISECONDS))
+        self.rate = 1 / (budget * MILLISECONDS)
         self.seconds, self.events = 0.0, 0
 
-    def _batch(self, values: Floats, start: int, rng: np.random.Generator) -> Batch:
+    def _rows(
+        self, values: Floats, start: int, rng: np.random.Generator
+    ) -> tuple[Batch, Floats | None]:
+        """Predictions and, where the unit has labels, those."""
         n = len(values)
         numeric, category = np.empty((n, 0)), np.empty((n, 0), dtype=np.int32)
-        if self.unit == "numeric":
-            numeric = values[:, None]
+        prediction, score = rng.integers(0, 2, n).astype(float), np.full((n, 1), np.nan)
+        label = None
+        if self.unit in ("numeric", "correlation"):
+            numeric = values.reshape(n, -1)
         elif self.unit == "missing":
             numeric = np.where(values > 0, np.nan, rng.standard_normal(n))[:, None]
         elif self.unit in ("category", "unseen"):
             marked = 0 if self.unit == "category" else 1 + OTHERS + UNSEEN
             other = rng.integers(1 if self.unit == "category" else 0, 1 + OTHERS, n)
             category = np.where(values > 0, marked, other).astype(np.int32)[:, None]
-        return Batch(
+        elif self.unit == "error":
+            label = np.abs(prediction - values)
+        elif self.unit == "calibration":
+            score, label = values[:, :1], values[:, 1]
+            prediction = (score[:, 0] >= 0.5).astype(float)
+        batch = Batch(
             time=(start + np.arange(n)) * MILLISECONDS,
             id=(start + np.arange(n)).astype(np.uint64),
             version=np.zeros(n, dtype=np.int32),
             numeric=numeric,
             invalid=np.zeros(numeric.shape, dtype=bool),
             category=category,
-            prediction=rng.integers(0, 2, n).astype(float),
-            score=np.full((n, 1), np.nan),
+            prediction=prediction,
+            score=score,
             latency=np.full(n, np.nan),
         )
+        return batch, label
 
-    @staticmethod
-    def _label(batch: Batch, values: Floats) -> Floats:
-        return np.abs(batch.prediction - values)
+    def _runs(
+        self, values: Floats, start: int, ends: NDArray[np.int64], rng: np.random.Generator
+    ) -> Iterator[tuple[PaneRun, NDArray[np.int64]]]:
+        """The panes that end after so many events, and these numbers; some at once."""
+        for first in range(0, len(ends), AT_ONCE):
+            before = int(ends[first - 1]) if first else 0
+            some = ends[first : first + AT_ONCE]
+            batch, label = self._rows(values[before : some[-1]], start + before, rng)
+            began = time.perf_counter()
+            widths = np.diff(some, prepend=before)
+            pane = np.repeat(np.arange(len(some)), widths)
+            made = self.cells.by_section(batch)
+            if label is not None:
+                made |= self.cells.by_section(reference_outcomes(batch, label))
+            sections = {
+                name: _by_pane(part, pane, len(some), self._size(name))
+                for name, part in made.items()
+            }
+            sections["ticks"] = self._ticks(start, start + before, start + some)
+            self.seconds += time.perf_counter() - began
+            width = int(widths[-1]) * MILLISECONDS
+            yield PaneRun((start + some) * MILLISECONDS, sections, width), some
 
-    def panes(self, values: Floats, start: int, pane: int, rng: np.random.Generator) -> PaneRun:
-        """Panes of `pane` events each; events that do not fill one are left out."""
-        k = len(values) // pane
-        values = values[: k * pane]
-        batch = self._batch(values, start, rng)
-        began = time.perf_counter()
-        number = np.repeat(np.arange(k), pane)[:, None]
-        flat = number * self.cells.size + self.cells.codes(batch)
-        counts = np.bincount(flat.ravel(), minlength=k * self.cells.size)
-        sections = {"inputs": counts.reshape(k, self.cells.size)}
-        if self.unit == "error":
-            wrong = values.reshape(k, pane).sum(axis=1).astype(np.int64)
-            sections["errors"] = np.stack([pane - wrong, wrong], axis=1)
-        ends = (start + pane * np.arange(1, k + 1)) * MILLISECONDS
-        ticks = np.zeros((k, 2), dtype=np.int64)
-        if self.profile.traffic is not None:
-            ticks[:, 0] = np.diff(ends // self.profile.traffic.tick, prepend=0)
-            ticks[0, 0] = 0
-        self.seconds += time.perf_counter() - began
-        return PaneRun(ends, {**sections, "ticks": ticks})
+    def _size(self, section: str) -> int:
+        part = self.cells.sections[section]
+        return part.stop - part.start
 
-    def alarms(
-        self,
-        values: Floats,
-        start: int,
-        pane: int,
-        rng: np.random.Generator,
-        stop_after: int | None = None,
-    ) -> list[Alarm]:
-        """Alarms over a run of events; the budget starts anew after each.
+    def _ticks(self, start: int, before: int, ends: NDArray[np.int64]) -> Counts:
+        """The newest traffic tick that each pane tells of: its number, 1 (0: none), its events.
 
-        Stops at the first alarm beyond `stop_after` events.
+        The run begins with event number `start`, in a tick that is seen only in part; panes before
+        these end with event `before`. A pane of many ticks leaves the others out.
         """
-        run = self.panes(values, start, pane, rng)
-        began = time.perf_counter()
-        found: list[Alarm] = []
-        state, at = self._fresh(start), 0
-        while at < len(run):
-            part = run.take(slice(at, at + (CHUNK if stop_after is None else CHUNK // 4)))
-            evidence = np.concatenate([d.step(d.start(), part)[1] for d in self.detectors], axis=1)
-            state, happened = self.budget.step(state, part.time, evidence)
-            ring = next((h for h in happened if isinstance(h, Ring)), None)
-            if ring is None:
-                at += len(part)
-                continue
-            event = ring.time // MILLISECONDS - start
-            stream = self.streams[ring.stream]
-            right = stream.detector == WATCHER[self.unit] and stream.target in ("x", "error")
-            found.append(Alarm(event, right))
-            if stop_after is not None and event > stop_after:
-                break
-            at, state = event // pane, self._fresh(start + event)
-        self.seconds += time.perf_counter() - began
-        self.events += len(run) * pane
-        return found
+        told = np.zeros((len(ends), 3), dtype=np.int64)
+        if self.profile.traffic is not None:
+            tick = self.profile.traffic.tick
+            over = np.append(before, ends) * MILLISECONDS // tick  # ticks that are over by then
+            newest = over[1:] - 1
+            is_new = (np.diff(over) > 0) & (newest * tick >= start * MILLISECONDS)
+            events = np.diff(-(-np.stack([newest, newest + 1]) * tick // MILLISECONDS), axis=0)[0]
+            told[is_new] = np.stack([newest, np.ones_like(newest), events], axis=1)[is_new]
+        return told
 
-    def _fresh(self, start: int) -> BudgetState:
-        """The budget's state when watching begins, its clock set."""
-        nothing = np.zeros((1, self.budget.cells))
-        return self.budget.step(self.budget.start(), np.array([start * MILLISECONDS]), nothing)[0]
+    def evidence(
+        self, values: Floats, start: int, ends: NDArray[np.int64], rng: np.random.Generator
+    ) -> Iterator[Evidence]:
+        """Evidence of the panes of a run that begins with event number `start`, part by part."""
+        memories, before = [d.start() for d in self.detectors], 0
+        for run, some in self._runs(values, start, ends, rng):
+            began = time.perf_counter()
+            stepped = [d.step(m, run) for d, m in zip(self.detectors, memories, strict=True)]
+            memories = [memory for memory, _ in stepped]
+            log_e = np.concatenate([made for _, made in stepped], axis=1)
+            self.seconds += time.perf_counter() - began
+            yield Evidence((start + before) * MILLISECONDS, run.time, some, log_e)
+            self.events += int(some[-1]) - before
+            before = int(some[-1])
+
+    def judges(
+        self,
+        start: int,
+        multipliers: tuple[float, ...],
+        stop_after: int | None = None,
+        latching: bool = False,
+    ) -> list[Judge]:
+        """Budgets of so many times the promise, for a run that begins with event `start`."""
+        began = start * MILLISECONDS
+        return [
+            Judge(self.streams, self.rate * m, began, stop_after, latching) for m in multipliers
+        ]
+
+    def is_right(self, alarm: Alarm) -> bool:
+        """Does it name the stream that changes?"""
+        return (alarm.stream.detector, alarm.stream.target) == WATCHER[self.unit]
+
+
+def _by_pane(made: Contributions, pane: NDArray[np.int64], panes: int, size: int) -> Counts:
+    """Counts (panes, size) of what the rows of a batch, each in its pane, contribute."""
+    cell = pane[made.row] * size + made.cell
+    counts = np.bincount(cell, made.weight, minlength=panes * size)  # exact below 2^53
+    return counts.astype(np.int64).reshape(panes, size)

@@ -3,14 +3,14 @@
 import numpy as np
 
 from detectors.cells import InputCells
+from detectors.dependence import FEWEST_INDEPENDENT
 from detectors.evidence import RatioDetector, Stream
 from detectors.profile import ErrorProfile, Profile
+from detectors.rates import ERROR, rate_evidence
 from detectors.ratio import (
     SCALES,
     SHIFTS,
     SPIKE_SHARE,
-    rate_nulls,
-    rate_table,
     shifted,
     spikes,
     table,
@@ -24,7 +24,6 @@ SMALLEST_RISE = 0.002  # an alternative lies so far above the reference rate at 
 IMMATERIAL_RELATIVE = 0.01
 IMMATERIAL_ABSOLUTE = 0.0002
 IMMATERIAL_SHIFT = 0.01  # standard deviations of the error size's normal scores
-APART = 1.05  # least ratio of an alternative to its null
 FEWEST_REFERENCE = 100
 
 
@@ -32,30 +31,42 @@ class ErrorRate(RatioDetector):
     """Classification: are predictions wrong more often than on the labelled reference?
 
     One-sided Bernoulli likelihood ratios, each against a limit of the reference's rate
-    (`detectors.ratio.rate_nulls`) and an immaterial rise.
+    (`detectors.rates`) and an immaterial rise, hour by hour if the rate has a season.
     """
 
-    def __init__(self, error: ErrorProfile) -> None:
+    def __init__(self, error: ErrorProfile, profile: Profile) -> None:
         right, wrong = error.counts
         n = right + wrong
         rate = (wrong + 0.5) / (n + 1)
         odds = np.array(list(FACTORS)) * rate / (1 - rate)
         q = np.concatenate([odds / (1 + odds), list(RATES)])
         share = np.array([*FACTORS.values(), *RATES.values()])
-        possible = (q > rate + 2 * SMALLEST_RISE) & (q < 1)
+        possible = q > rate + 2 * SMALLEST_RISE
         q, share = q[possible], share[possible]
-        null = rate_nulls(wrong, n, q) + max(IMMATERIAL_RELATIVE * rate, IMMATERIAL_ABSOLUTE)
-        q, share, null = (a[q > null * APART] for a in (q, share, null))
-        evidence = rate_table(null, q) if len(q) else np.zeros((2, 1), dtype=np.int64)
+        if not len(q):
+            q, share = np.array([(1 + rate) / 2]), np.ones(1)
+        season = profile.seasons.get(ERROR)
+        made = rate_evidence(
+            wrong,
+            n,
+            q,
+            max(IMMATERIAL_RELATIVE * rate, IMMATERIAL_ABSOLUTE),
+            dispersion=profile.dispersion("error_rate/error", len(q)),
+            season=season,
+        )
         stream = Stream(
             "error_rate",
             "error",
             "accuracy",
             "page",
-            evidence.shape[1],
-            shares=tuple(share.tolist()),
+            len(q),
+            "exact" if season is None else "calibrated",
+            tuple(np.where(made.bet, share, 0.0).tolist()),
         )
-        super().__init__(stream, "errors", np.arange(2), evidence)
+        if season is None:
+            super().__init__(stream, "errors", np.arange(2), made.table[0])
+        else:
+            super().__init__(stream, "errors", np.arange(2), made.table, made.slots, made.expected)
 
     @classmethod
     def watch(cls, profile: Profile, cells: InputCells) -> list["ErrorRate"]:
@@ -63,7 +74,7 @@ class ErrorRate(RatioDetector):
         error = profile.error
         if profile.schema.task == "regression" or error is None or error.rows < FEWEST_REFERENCE:
             return []
-        return [cls(error)]
+        return [cls(error, profile)]
 
 
 class ErrorSize(RatioDetector):
@@ -73,7 +84,7 @@ class ErrorSize(RatioDetector):
     into the largest bin.
     """
 
-    def __init__(self, error: ErrorProfile) -> None:
+    def __init__(self, error: ErrorProfile, profile: Profile) -> None:
         counts = np.array(error.counts)
         p = (counts + 0.5) / (counts + 0.5).sum()
         wide = {s: share for s, share in SCALES.items() if s > 1}
@@ -82,8 +93,10 @@ class ErrorSize(RatioDetector):
         immaterial = np.array([shifted(p, s) for s in (0.0, IMMATERIAL_SHIFT)])
         alternatives = np.concatenate([larger, wider, spikes(p)[-1:]])
         share = np.array([*SHIFTS.values(), *wide.values(), SPIKE_SHARE])
-        evidence = table(p, alternatives, float(counts.sum()), immaterial)
-        share = np.where(usable(p, alternatives, evidence), share, 0.0)
+        size = float(counts.sum()) / profile.dispersion("error_size/error", len(alternatives))
+        evidence = table(p, alternatives, size, immaterial)
+        known = size >= FEWEST_INDEPENDENT
+        share = np.where(known & usable(p, alternatives, evidence), share, 0.0)
         stream = Stream(
             "error_size",
             "error",
@@ -100,4 +113,4 @@ class ErrorSize(RatioDetector):
         error = profile.error
         if profile.schema.task != "regression" or error is None or error.rows < FEWEST_REFERENCE:
             return []
-        return [cls(error)]
+        return [cls(error, profile)]

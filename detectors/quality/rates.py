@@ -1,52 +1,77 @@
 """Data quality: values that are missing, invalid or unseen more often than in the reference."""
 
+from collections.abc import Mapping
+from types import MappingProxyType
+
 import numpy as np
-from numpy.typing import NDArray
 
 from detectors.cells import Column, InputCells
 from detectors.evidence import Kind, RatioDetector, Severity, Stream
 from detectors.profile import Profile
-from detectors.ratio import rate_limit, rate_table
+from detectors.rates import rate_evidence
 
-FACTORS = (1.5, 2.0, 4.0)  # of the odds
-RATES = (0.02, 0.05, 0.2, 0.5, 0.9)
-BROKEN = (0.5, 0.9)  # share of unusable values at which a schema is broken
+# Alternatives and their relative shares: of the odds, and rates.
+FACTORS = {1.5: 0.2, 2.0: 0.25, 3.0: 0.2, 5.0: 0.1}
+RATES = {0.02: 0.07, 0.05: 0.07, 0.2: 0.05, 0.5: 0.03, 0.9: 0.03}
+BROKEN = {0.5: 0.5, 0.9: 0.5}  # share of unusable values at which a schema is broken
+IMMATERIAL_RELATIVE, IMMATERIAL_ABSOLUTE = 0.01, 0.0002  # rise of the null, the larger counts
 FEWEST_REFERENCE = 100
 
 
 class RateRise(RatioDetector):
     """Base: does something happen to this column's values more often than in the reference?
 
-    A one-sided Bernoulli likelihood ratio. Its null is the 99% Wilson limit of the reference rate
-    or, where larger, that rate and the stated immaterial rise, or what is tolerated anyway.
+    One-sided Bernoulli likelihood ratios (`detectors.rates`), each against a limit of the reference
+    rate and an immaterial rise, or what is tolerated anyway. A column whose rate has a
+    season is compared with its own hour.
     """
 
     kind: Kind
     detector: str
     severity: Severity = "ticket"
-    immaterial: float = 0.005  # absolute rise that does not count
+    smallest: float = 0.005  # rise below which no evidence gathers, however long it lasts
     tolerated: float = 0.0  # rate up to which it does not count, whatever the reference
+    factors: Mapping[float, float] = FACTORS
+    rates: Mapping[float, float] = RATES
     events: tuple[str, ...]
 
-    def __init__(self, column: Column, happened: int, rows: int) -> None:
-        rate = happened / rows
-        null = max(rate_limit(happened, rows), rate + self.immaterial, self.tolerated)
-        q = self.alternatives(rate)
-        q = q[(q > null * 1.2) & (q < 1)]
-        evidence = rate_table(null, q) if len(q) else np.zeros((2, 1), dtype=np.int64)
+    def __init__(self, column: Column, happened: int, rows: int, profile: Profile) -> None:
+        rate = (happened + 0.5) / (rows + 1)
+        odds = np.array(list(self.factors)) * rate / (1 - rate)
+        q = np.concatenate([odds / (1 + odds), list(self.rates)])
+        share = np.array([*self.factors.values(), *self.rates.values()])
+        above = q > rate + 2 * self.smallest  # a bet gains from about half of its own rise on
+        q, share = q[above], share[above]
+        if not len(q):
+            q, share = np.array([(1 + rate) / 2]), np.ones(1)
+        season = None
+        if len(self.events) == 1:
+            season = profile.seasons.get(f"{column.name}/{self.events[0]}")
+        made = rate_evidence(
+            happened,
+            rows,
+            q,
+            max(IMMATERIAL_RELATIVE * rate, IMMATERIAL_ABSOLUTE),
+            dispersion=profile.dispersion(f"{self.detector}/{column.name}", len(q)),
+            season=season,
+            tolerated=self.tolerated,
+        )
         events = np.array([column.cell(e) for e in self.events])
         cells = np.arange(column.start, column.stop)
-        super().__init__(
-            Stream(self.detector, column.name, self.kind, self.severity, evidence.shape[1]),
-            "inputs",
-            cells,
-            evidence[np.isin(cells, events).astype(np.int64)],
+        table = made.table[:, np.isin(cells, events).astype(np.int64)]
+        stream = Stream(
+            self.detector,
+            column.name,
+            self.kind,
+            self.severity,
+            len(q),
+            "exact" if season is None else "calibrated",
+            tuple(np.where(made.bet, share, 0.0).tolist()),
         )
-
-    def alternatives(self, rate: float) -> NDArray[np.float64]:
-        """Rates worth testing for."""
-        odds = np.array(FACTORS) * rate / max(1 - rate, 1e-9)
-        return np.unique(np.concatenate([odds / (1 + odds), RATES]))
+        if season is None:
+            super().__init__(stream, "inputs", cells, table[0])
+        else:
+            super().__init__(stream, "inputs", cells, table, made.slots, made.expected)
 
     @classmethod
     def reference(cls, column: Column) -> tuple[int, int]:
@@ -62,7 +87,7 @@ class RateRise(RatioDetector):
         """One for each feature that has such values at all and enough reference rows."""
         columns = [c for c in cells.columns[: cells.features] if set(cls.events) <= set(c.extra)]
         references = [(c, *cls.reference(c)) for c in columns]
-        return [cls(c, k, n) for c, k, n in references if n >= FEWEST_REFERENCE]
+        return [cls(c, k, n, profile) for c, k, n in references if n >= FEWEST_REFERENCE]
 
 
 class MissingRate(RateRise):
@@ -75,7 +100,7 @@ class InvalidRate(RateRise):
     """Do more values have the wrong type, or lie outside the allowed range?"""
 
     detector, kind, events = "invalid_rate", "invalid", ("invalid",)
-    immaterial = 0.002
+    smallest = 0.002
 
 
 class UnseenRate(RateRise):
@@ -86,7 +111,7 @@ class UnseenRate(RateRise):
     """
 
     detector, kind, events = "unseen_rate", "unseen", ("unseen",)
-    immaterial = 0.002
+    smallest = 0.002
 
     @classmethod
     def reference(cls, column: Column) -> tuple[int, int]:
@@ -101,8 +126,6 @@ class BrokenSchema(RateRise):
 
     detector, kind, events = "broken_schema", "schema", ("missing", "invalid")
     severity: Severity = "page"
-    immaterial, tolerated = 0.1, 0.3
-
-    def alternatives(self, rate: float) -> NDArray[np.float64]:
-        """Half of the values, or nearly all."""
-        return np.array(BROKEN)
+    smallest, tolerated = 0.1, 0.3
+    factors: Mapping[float, float] = MappingProxyType({})
+    rates = BROKEN

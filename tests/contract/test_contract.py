@@ -11,12 +11,15 @@ from detectors.batch import INVALID, MISSING, UNSEEN, Batch
 from detectors.cells import ErrorCells, InputCells
 from detectors.codec import Codec
 from detectors.contract import check_detector, check_sketch, null_mean, step_through
-from detectors.drift.river import RiverMemory
+from detectors.drift.river import KINDS, RiverMemory
 from detectors.evidence import PaneRun
+from detectors.fairness.gap import GapMemory
+from detectors.labels.learned import Learned
 from detectors.sketch import fold, zero
 from tests.contract import cases
 
-CODEC = Codec([RiverMemory])
+CODEC = Codec([RiverMemory, GapMemory, Learned])
+RIVER = {kind.name for kind in KINDS.values()}
 SKETCHES = dict(cases.sketches())
 DETECTORS = list(cases.every_detector())
 NAMES = [f"{task}-{d.stream.detector}-{d.stream.target}" for task, _, d in DETECTORS]
@@ -27,7 +30,7 @@ def has_state(cls):
     return hasattr(cls, "size") or "size" in inspect.getsource(cls.__init__)
 
 
-BASES = {"RatioDetector", "RateRise", "Performance"}
+BASES = {"RatioDetector", "RateRise", "Performance", "Gap"}
 
 
 def test_every_sketch_is_covered():
@@ -108,6 +111,25 @@ def test_error_cells_equal_a_plain_count(task):
     assert np.array_equal(fold(cells, zero(cells), cases.outcomes(batch, label)), expected)
 
 
+@pytest.mark.parametrize("task", ["binary", "multiclass"])
+def test_calibration_cells_equal_a_plain_count(task):
+    of = cases.profile(task)
+    cells = SKETCHES[f"{task}-calibration"]
+    batch, label = cases.batch(task, 300, 7, "score")
+    batch.score[3] = np.nan
+    batch.score[4] = np.nextafter(of.calibration.edges[0], -1)
+    batch.score[5] = of.calibration.edges[-1]
+    rows = cases.outcomes(batch, label)
+    rows.sign[6] = -1
+    expected = zero(cells)
+    for i, shown in enumerate(batch.score.max(axis=1)):
+        if of.calibration.edges[0] <= shown <= of.calibration.edges[-1] and i != 6:
+            right = label[i] == (1 if task == "binary" else batch.prediction[i])
+            expected[2 * sum(e <= shown for e in of.calibration.edges[1:-1]) + right] += 1
+    assert expected.sum() <= 297
+    assert np.array_equal(fold(cells, zero(cells), rows), expected)
+
+
 def test_a_nan_row_is_a_removed_row_and_one_missing():
     cells = InputCells(cases.profile("binary"))
     batch, _ = cases.batch("binary", 200, 3)
@@ -146,7 +168,7 @@ def test_category_cells_keep_their_order():
 @given(
     seed=st.integers(0, 10_000),
     n=st.integers(1, 12),
-    move=st.sampled_from((*cases.MOVES, "silence")),
+    move=st.sampled_from((*cases.MOVES, "silence", "traffic", "late", "unlabelled")),
     cuts=st.lists(st.integers(0, 12), max_size=3),
 )
 @settings(max_examples=5, deadline=None)
@@ -166,16 +188,25 @@ def test_under_the_null_the_mean_of_an_e_value_is_at_most_one(task, of, detector
 def test_a_change_is_seen(task, of, detector):
     """The stream's own change brings at least twenty nats within 100 panes of 50 rows."""
     stream = detector.stream
+    learned = isinstance(detector, cases.WarmDelay | cases.WarmCoverage)
     move = {
         "numeric_drift": {"income": "income", "age": "age", "score": "score"},
         "categorical_drift": {"region": "region", "prediction": "score"},
+        "joint_drift": {"joint": "joint"},
         "missing_rate": {"income": "missing", "age": "missing"},
         "invalid_rate": {"income": "invalid", "age": "invalid"},
         "unseen_rate": {"region": "unseen"},
         "error_rate": {"error": "label"},
         "error_size": {"error": "label"},
-        "adwin": {"error": "label"},
+        "calibration": {"score": "label"},
+        **{name: {"error": "label", "income": "income"} for name in RIVER},
+        "label_delay": {"label_delay": "late"} if learned else {},
+        "label_coverage": {"label_coverage": "unlabelled"} if learned else {},
         "silence": {"traffic": "silence"},
+        "traffic_volume": {"traffic": "traffic"},
+        "selection_gap": {"region=north": "gap", "region=south": "gap"},
+        "error_gap": {"region=north": "gap", "region=south": "gap"},
+        "opportunity_gap": {"region=north": "gap", "region=south": "gap"},
     }.get(stream.detector, {}).get(stream.target)
     if move is None:
         # Not moved by any of the scripted changes: then it must stay quiet instead.
@@ -186,5 +217,5 @@ def test_a_change_is_seen(task, of, detector):
     after = cases.run(task, of, 100, 5, move)
     memory, _ = detector.step(detector.start(), before)
     _, evidence = detector.step(memory, after)
-    gathered = evidence.sum(axis=0).max() if stream.detector != "adwin" else evidence.max()
-    assert gathered > (20 if stream.detector != "adwin" else 5)
+    gathered = evidence.max() if stream.detector in RIVER else evidence.sum(axis=0).max()
+    assert gathered > (5 if stream.detector in RIVER else 20)

@@ -7,8 +7,8 @@ from hypothesis import strategies as st
 from scipy.stats import binomtest, norm
 
 from detectors.bins import FEWEST, HEAVY, bin_codes, reference_bins
-from detectors.drift.categorical import CategoricalDrift
 from detectors.drift.numeric import IMMATERIAL_SCALE, IMMATERIAL_SHIFT
+from detectors.rates import rate_evidence
 from detectors.ratio import (
     BLEND,
     CONFIDENCE,
@@ -237,19 +237,20 @@ def test_a_fall_is_an_e_value_for_every_rate_from_the_null(null, factor, part):
     assert (1 - true) * e[0] + true * e[1] <= 1 + 1e-9
 
 
-@given(st.lists(st.integers(0, 3_000), min_size=2, max_size=6), st.data())
-@settings(max_examples=100, deadline=None)
-def test_categories_within_their_limits_are_no_evidence(counts, data):
-    """For each alternative some category's share decides; at the reference it loses."""
-    counts = np.array([*counts, 0])
-    if counts.sum() < 100:
-        return
-    i = data.draw(st.integers(0, len(counts) - 2))
-    block = CategoricalDrift._category(counts, i)
-    p = counts / counts.sum()
-    for near in (1.0, 0.92, 1.08):
-        share = min(p[i] * near, 1.0)
-        rest = p * (1 - share) / max(1 - p[i], 1e-12)
-        rest[i] = share
-        if rest.sum() > 0.999:
-            assert (rest @ np.exp(block / SCALE) <= 1 + 1e-9).all()
+@given(st.integers(100, 100_000), st.floats(0, 1), st.booleans(), st.floats(1, 30))
+def test_a_rate_within_what_is_immaterial_is_no_evidence(trials, share, upper, dispersion):
+    happened = round(share * trials)
+    rate = (happened + 0.5) / (trials + 1)
+    odds = np.array([1.05, 1.5, 4.0]) ** (1 if upper else -1) * rate / (1 - rate)
+    q = odds / (1 + odds)
+    made = rate_evidence(happened, trials, q, 0.01 * rate, upper, dispersion)
+    e = np.exp(made.table[0] / SCALE)
+    for true in (rate, rate * (1.0099 if upper else 0.9901)):
+        assert ((1 - true) * e[0] + true * e[1] <= 1 + 1e-9).all() or true > 1
+    assert (made.table[:, :, ~made.bet] == 0).all()
+
+
+def test_a_rise_far_beyond_the_reference_is_bet_on_and_one_next_to_it_is_not():
+    made = rate_evidence(500, 5_000, np.array([0.101, 0.2]), 0.001)
+    assert made.bet.tolist() == [False, True]
+    assert rate_evidence(500, 5_000, np.array([0.101, 0.2]), 0.001, dispersion=60.0).bet.sum() == 0

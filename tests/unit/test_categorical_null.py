@@ -2,19 +2,23 @@
 
 import numpy as np
 import pytest
+from scipy.stats import binom
 
+from detectors import rates
 from detectors.batch import Batch, CategoricalFeature, Schema
+from detectors.budget import Budget, Ring
 from detectors.cells import InputCells
-from detectors.drift import categorical
 from detectors.drift.categorical import CategoricalDrift
+from detectors.evidence import PaneRun
 from detectors.profile import build_profile
 from detectors.ratio import SCALE
 
 PROFILES = 150
+REFERENCES, LENGTH, PANE, PROMISE = 80, 50_000, 500, 100_000  # events
 
 
-def growth(categories: int, n: int, rng: np.random.Generator) -> float:
-    """Nats an event of unchanged traffic brings the best alternative of one drawn reference."""
+def drawn(categories: int, n: int, rng: np.random.Generator) -> tuple[CategoricalDrift, np.ndarray]:
+    """A detector of one drawn reference, and the true probabilities of its cells."""
     q = 1 / np.arange(1, categories + 1)
     q /= q.sum()
     drawn = rng.choice(categories, n, p=q)
@@ -36,8 +40,14 @@ def growth(categories: int, n: int, rng: np.random.Generator) -> float:
     )
     profile = build_profile(schema, batch, None, 10_000)
     (detector,) = CategoricalDrift.watch(profile, InputCells(profile))
-    truth = np.bincount(code, weights=q, minlength=len(detector.cells))
-    return float((truth @ (detector.table / SCALE)).max())
+    return detector, np.bincount(code, weights=q, minlength=len(detector.cells))
+
+
+def growth(categories: int, n: int, rng: np.random.Generator) -> float:
+    """Nats an event of unchanged traffic brings the best alternative of one drawn reference."""
+    detector, truth = drawn(categories, n, rng)
+    gathered = truth @ (detector.table / SCALE)
+    return float(gathered[detector.stream.spread() > 0].max())
 
 
 @pytest.mark.parametrize(("categories", "n"), [(20, 1_000), (20, 3_000), (50, 3_000)])
@@ -47,10 +57,23 @@ def test_nothing_gains_on_unchanged_traffic(categories, n):
     assert np.mean(gains) <= 0.02
 
 
-def test_single_limits_and_alternatives_next_to_their_null_would_gain(monkeypatch):
-    """What the test above guards: 99% limits, each alone, and alternatives 5% beyond them."""
-    monkeypatch.setattr(categorical, "STRICT", 2.33)
-    monkeypatch.setattr(categorical, "APART", 1.05)
+def test_alternatives_next_to_their_null_would_gain(monkeypatch):
+    """What the test above guards: bets on every alternative beyond its null."""
+    monkeypatch.setattr(rates, "USABLE", 0.0)
     rng = np.random.default_rng(1)
     gains = [growth(20, 1_000, rng) > 0 for _ in range(PROFILES)]
     assert np.mean(gains) > 0.02
+
+
+def test_no_more_false_alarms_than_promised_on_average_over_references():
+    """Alarms of unchanged traffic, whose references were drawn anew each time."""
+    rng, found = np.random.default_rng(2), 0
+    for _ in range(REFERENCES):
+        detector, truth = drawn(20, 2_000, rng)
+        counts = rng.multinomial(PANE, truth, LENGTH // PANE)
+        ends = np.arange(1, LENGTH // PANE + 1) * PANE
+        budget = Budget([detector.stream], 1 / PROMISE)
+        log_e = detector.step(None, PaneRun(ends, {"inputs": counts}))[1]
+        _, happened = budget.step(budget.start(), ends, log_e)
+        found += sum(isinstance(h, Ring) for h in happened)
+    assert found <= binom.ppf(0.99, REFERENCES, LENGTH / PROMISE)

@@ -103,7 +103,6 @@ def test_full_example(file: Path) -> None:
     assert credit.river[0].params == {"delta": 0.002}
     assert config.unused() == [
         "models.credit.criteria: accepted, not yet evaluated by this version",
-        "models.credit.protected: accepted, not yet evaluated by this version",
         "models.credit.champion: accepted, not yet evaluated by this version",
     ]
     assert config.kafka.client_options() == {

@@ -1,5 +1,6 @@
 """From closed panes to alarms: what detectors are shown, and that splitting it changes nothing."""
 
+from collections import Counter
 from dataclasses import dataclass, field
 
 import numpy as np
@@ -9,15 +10,19 @@ from hypothesis import strategies as st
 
 from agent.detection import Detection, DetectionState
 from agent.panes import Entries, summed
+from agent.ticks import TickState
 from detectors.budget import BudgetState, Clear, Ring
 from detectors.codec import Codec
 from detectors.evidence import RatioDetector, Stream
 from detectors.ratio import rate_table
+from detectors.traffic.reference import TrafficProfile
+from detectors.traffic.volume import Traffic, traffic_table
 
 PANE, TICK = 10, 30
 INPUTS, ERRORS = 2, 2
 SECTIONS = {"inputs": slice(0, INPUTS), "errors": slice(INPUTS, INPUTS + ERRORS)}
-CODEC = Codec([DetectionState, BudgetState])
+COUNTED = slice(0, INPUTS)
+CODEC = Codec([DetectionState, BudgetState, TickState])
 
 
 @dataclass
@@ -61,17 +66,17 @@ def in_steps(detection, rows, until, cuts):
 
 
 def told_ticks(rows, until):
-    """Ticks as (end, occupied, empty), found by looking at each of them in turn."""
-    occupied = {p * PANE // TICK for p, cell in rows if cell < INPUTS}
+    """Ticks as (first, ticks, predictions), found by looking at each of them in turn."""
+    occupied = Counter(p * PANE // TICK for p, cell in rows if cell < INPUTS)
     told, silent, pending = [], 0, 0
     for tick in range(min(occupied) + 1, until * PANE // TICK) if occupied else ():
         if tick in occupied:
-            told.append(((tick + 1) * TICK, 1, pending))
+            told.append((tick - pending, pending + 1, occupied[tick]))
             silent = pending = 0
             continue
         silent, pending = silent + 1, pending + 1
         if silent <= 64 or silent & (silent - 1) == 0:
-            told.append(((tick + 1) * TICK, 0, pending))
+            told.append((tick - pending + 1, pending, 0))
             pending = 0
     return told
 
@@ -89,17 +94,18 @@ cuts = st.lists(st.integers(0, 100) | st.integers(0, 2100), max_size=6)
 @settings(max_examples=300, deadline=None)
 def test_detectors_are_shown_each_pane_with_rows_and_the_ticks_that_tell(rows, cuts, until):
     witness = Witness()
-    detection = Detection([witness], SECTIONS, PANE, TICK, {"page": 1e-12, "ticket": 1e-12})
+    rates = {"page": 1e-12, "ticket": 1e-12}
+    detection = Detection([witness], SECTIONS, PANE, TICK, rates, COUNTED)
     in_steps(detection, rows, until, cuts)
     rows = [r for r in rows if r[0] < until]
     told = told_ticks(rows, until)
-    times = sorted({(p + 1) * PANE for p, _ in rows} | {end for end, _, _ in told})
+    ticks = {(first + number) * TICK: [first, number, n] for first, number, n in told}
+    times = sorted({(p + 1) * PANE for p, _ in rows} | set(ticks))
     if not times:
         assert witness.runs == []
         return
     assert witness.shown("time") == times
-    ticks = {end: [occupied, empty] for end, occupied, empty in told}
-    assert witness.shown("ticks") == [ticks.get(t, [0, 0]) for t in times]
+    assert witness.shown("ticks") == [ticks.get(t, [0, 0, 0]) for t in times]
     for name, first, width in (("inputs", 0, INPUTS), ("errors", INPUTS, ERRORS)):
         expected = [
             [sum((p + 1) * PANE == t and c == first + i for p, c in rows) for i in range(width)]
@@ -108,10 +114,18 @@ def test_detectors_are_shown_each_pane_with_rows_and_the_ticks_that_tell(rows, c
         assert witness.shown(name) == expected
 
 
+def traffic(tick, mean, target="traffic"):
+    """A detector of silence for traffic of so many predictions a tick, at any hour."""
+    hours = (mean,) * 168
+    reference = TrafficProfile(tick, 1000, 1.0, 1, hours, hours, hours, 1e6)
+    factors = (0.01, 0.5)
+    stream = Stream("silence", target, "silence", "page", 2, "calibrated")
+    return Traffic(stream, reference, traffic_table(reference, factors))
+
+
 def ringing():
     """Detectors of a share, of errors and of silence, with budgets so generous that they ring."""
     share = rate_table(0.4, np.array([0.6, 0.9]))
-    silent = rate_table(0.2, np.array([0.5, 0.9]))
     return Detection(
         [
             RatioDetector(
@@ -120,14 +134,13 @@ def ringing():
             RatioDetector(
                 Stream("wrong", "b", "accuracy", "page", 2), "errors", np.arange(2), share
             ),
-            RatioDetector(
-                Stream("silence", "c", "silence", "page", 2), "ticks", np.arange(2), silent
-            ),
+            traffic(TICK, 1.0, "c"),
         ],
         SECTIONS,
         PANE,
         TICK,
         {"page": 1e-3, "ticket": 1e-3},
+        COUNTED,
     )
 
 
@@ -154,24 +167,23 @@ def test_a_year_of_silence_costs_few_steps():
     witness = Witness()
     minute, year = 60_000, 365 * 86_400_000
     rates = {"page": 1e-12, "ticket": 1e-12}
-    detection = Detection([witness], SECTIONS, 10_000, minute, rates)
+    detection = Detection([witness], SECTIONS, 10_000, minute, rates, COUNTED)
     state, _ = detection.step(detection.start(), entries([(0, 0)]), 10_000)
     detection.step(state, entries([(year // 10_000, 0)]), year + minute)
     steps = sum(len(run) for run in witness.runs)
-    assert steps < 100
-    assert sum(e for _, e in witness.shown("ticks")) == year // minute - 1
-    assert witness.shown("ticks")[-1][0] == 1
+    assert steps < 64 + 168 + 20
+    words = [word for word in witness.shown("ticks") if word[1]]
+    assert words[-1][0] + words[-1][1] == year // minute + 1
+    assert [count for *_, count in words] == [0] * (len(words) - 1) + [1]
+    ends = [first + number for first, number, _ in words]
+    assert [first for first, *_ in words] == [1, *ends[:-1]]  # each tick once
+    within_a_week = [number for first, number, _ in words if first + number <= 7 * 1440]
+    assert max(within_a_week) == 60  # told every hour
 
 
 def test_silence_rings_and_returning_traffic_clears():
-    silence = RatioDetector(
-        Stream("silence", "traffic", "silence", "page", 1),
-        "ticks",
-        np.arange(2),
-        rate_table(0.2, np.array([0.9])),
-    )
     rates = {"page": 1e-9, "ticket": 1e-9}
-    detection = Detection([silence], SECTIONS, 10_000, 30_000, rates)
+    detection = Detection([traffic(30_000, 3.0)], SECTIONS, 10_000, 30_000, rates, COUNTED)
     before = [(p, 0) for p in range(0, 300)]
     after = [(p, 0) for p in range(900, 1200)]
     _, happened = detection.step(detection.start(), entries(before + after), 12_000_000)
@@ -196,8 +208,8 @@ def test_a_ring_says_what_the_others_knew():
 @pytest.mark.parametrize("tick", [0, TICK])
 def test_no_traffic_at_all_is_not_judged(tick):
     witness = Witness()
-    detection = Detection([witness], SECTIONS, PANE, tick, {"page": 1.0, "ticket": 1.0})
+    detection = Detection([witness], SECTIONS, PANE, tick, {"page": 1.0, "ticket": 1.0}, COUNTED)
     state, happened = detection.step(detection.start(), entries([]), 10**9)
     assert (witness.runs, happened) == ([], [])
     detection.step(state, entries([(10**8, 3)]), 10**9 + 100)  # a joined row is no traffic
-    assert witness.shown("ticks") == [[0, 0]]
+    assert witness.shown("ticks") == [[0, 0, 0]]

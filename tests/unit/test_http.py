@@ -13,9 +13,11 @@ import pytest
 import structlog
 
 from agent import log
+from agent.control import Accept, Acknowledge, Answer, Command
 from agent.errors import UnreachableError
-from agent.publish.http import MAX_HEADER_BYTES, HttpServer
+from agent.publish.http import MAX_BODY_BYTES, MAX_HEADER_BYTES, HttpServer
 from agent.publish.snapshot import Snapshot
+from agent.publish.writes import forbidden
 from tests import samples
 
 
@@ -25,7 +27,15 @@ class Served:
     def __init__(self) -> None:
         self.snapshot: Snapshot | Exception = samples.snapshot()
         self.now = samples.NOW + 1
-        self.server = HttpServer("127.0.0.1", 0, self.newest, clock=lambda: self.now)
+        self.commands: list[Command] = []
+        self.answer = Answer(200, {"done": True})
+        self.server = HttpServer(
+            "127.0.0.1", 0, self.newest, clock=lambda: self.now, submit=self.submit
+        )
+
+    def submit(self, command: Command) -> Answer:
+        self.commands.append(command)
+        return self.answer
 
     def newest(self) -> Snapshot:
         if isinstance(self.snapshot, Exception):
@@ -35,9 +45,22 @@ class Served:
     def ask(
         self, path: str, method: str = "GET", **headers: str
     ) -> tuple[int, http.client.HTTPMessage, bytes]:
+        return self.send(path, method, None, headers)
+
+    def post(self, path: str, body: bytes | None = None, **headers: str) -> tuple[int, object]:
+        """Status and the answer's object; sends JSON unless told otherwise."""
+        status, found, content = self.send(
+            path, "POST", body, {"Content_Type": "application/json", **headers}
+        )
+        assert found["Content-Type"] == "application/json"
+        return status, json.loads(content)
+
+    def send(
+        self, path: str, method: str, content: bytes | None, headers: dict[str, str]
+    ) -> tuple[int, http.client.HTTPMessage, bytes]:
         connection = http.client.HTTPConnection("127.0.0.1", self.server.port, timeout=10)
-        names = {name.replace("_", "-"): value for name, value in headers.items()}
-        connection.request(method, path, headers=names)
+        names = {name.replace("_", "-"): value for name, value in headers.items() if value}
+        connection.request(method, path, content, headers=names)
         response = connection.getresponse()
         body = response.read()
         connection.close()
@@ -157,6 +180,129 @@ def test_a_huge_header_is_refused_and_the_server_lives_on(served: Served) -> Non
         )
         assert raw.recv(100).startswith(b"HTTP/1.1 413")
     assert served.ask("/healthz")[0] == 200
+
+
+ACKNOWLEDGE, ACCEPT = "/api/v1/alarms/0f3c/acknowledge", "/api/v1/models/credit/accept"
+
+
+@pytest.mark.parametrize(
+    ("path", "body", "command"),
+    [
+        (ACKNOWLEDGE, None, Acknowledge("0f3c", "", "")),
+        (ACKNOWLEDGE, b"", Acknowledge("0f3c", "", "")),
+        (ACKNOWLEDGE, b'{"by": "ann", "comment": "on it"}', Acknowledge("0f3c", "ann", "on it")),
+        (ACCEPT, b"{}", Accept("credit", None, "", "")),
+        (ACCEPT, b'{"target": "income", "by": "ann"}', Accept("credit", "income", "ann", "")),
+        ("/api/v1/models/a.b-c_1/accept", None, Accept("a.b-c_1", None, "", "")),
+    ],
+)
+def test_a_write_becomes_a_command(
+    served: Served, path: str, body: bytes | None, command: Command
+) -> None:
+    assert served.post(path, body) == (200, {"done": True})
+    assert served.commands == [command]
+
+
+@pytest.mark.parametrize("status", [202, 404, 409, 500, 503])
+def test_the_answer_of_the_agent_is_passed_on(served: Served, status: int) -> None:
+    served.answer = Answer(status, {"error": "because"})
+    assert served.post(ACKNOWLEDGE) == (status, {"error": "because"})
+
+
+@pytest.mark.parametrize(
+    ("body", "headers", "status", "why"),
+    [
+        (b"{", {}, 400, "truncated"),
+        (b"[]", {}, 400, "Expected `object`"),
+        (b'{"by": 7}', {}, 400, "$.by"),
+        (b'{"target": "x"}', {}, 400, "unknown field `target`"),
+        (b'{"by": "%s"}' % (b"x" * 101), {}, 400, "length <= 100"),
+        (b'{"by": "\xff"}', {}, 400, ""),
+        (b"[" * 4000, {}, 400, ""),
+        (b" " * 4097, {}, 413, "longer than 4096 bytes"),
+        (b"{}", {"Content_Type": "text/plain"}, 415, "application/json"),
+        (b"by=ann", {"Content_Type": "application/x-www-form-urlencoded"}, 415, "json"),
+        (None, {"Content_Type": ""}, 415, "application/json"),
+        (None, {"Host": "evil.example"}, 403, "localhost"),
+        (None, {"Host": "evil.example:9108", "Origin": "http://evil.example:9108"}, 403, ""),
+        (None, {"Origin": "https://evil.example"}, 403, "another site"),
+        (None, {"Origin": "null"}, 403, "another site"),
+        (None, {"X_Forwarded_For": "10.0.0.7"}, 403, "own machine"),
+        (None, {"Forwarded": "for=10.0.0.7"}, 403, "own machine"),
+    ],
+)
+def test_a_write_that_is_not_as_it_should_be_is_refused_and_says_why(
+    served: Served, body: bytes | None, headers: dict[str, str], status: int, why: str
+) -> None:
+    found, answer = served.post(ACKNOWLEDGE, body, **headers)
+    assert found == status
+    assert isinstance(answer, dict) and why in answer["error"] and "\n" not in answer["error"]
+    assert served.commands == []
+    assert served.ask("/healthz")[0] == 200
+
+
+def test_this_servers_own_page_may_write(served: Served) -> None:
+    for host in (f"localhost:{served.server.port}", f"127.0.0.1:{served.server.port}"):
+        assert served.post(ACKNOWLEDGE, Host=host, Origin=f"http://{host}")[0] == 200
+    assert len(served.commands) == 2
+
+
+def test_a_body_beyond_all_bounds_and_one_in_chunks_are_refused(served: Served) -> None:
+    large = b" " * (MAX_BODY_BYTES + 1)
+    assert served.send(ACKNOWLEDGE, "POST", large, {"Content_Type": "application/json"})[0] == 413
+    with socket.create_connection(("127.0.0.1", served.server.port), timeout=10) as raw:
+        raw.sendall(
+            f"POST {ACKNOWLEDGE} HTTP/1.1\r\nHost: localhost\r\nContent-Type: application/json\r\n"
+            "Transfer-Encoding: chunked\r\n\r\n2\r\n{}\r\n0\r\n\r\n".encode()
+        )
+        assert raw.recv(100).startswith(b"HTTP/1.1 411")
+    assert served.commands == []
+
+
+@pytest.mark.parametrize("method", ["GET", "HEAD", "PUT", "DELETE", "OPTIONS"])
+@pytest.mark.parametrize("path", [ACKNOWLEDGE, ACCEPT])
+def test_a_write_is_a_post(served: Served, method: str, path: str) -> None:
+    status, headers, _ = served.ask(path, method)
+    assert (status, headers["Allow"]) == (405, "POST")
+    assert headers["Access-Control-Allow-Origin"] is None
+    assert served.commands == []
+
+
+def test_only_this_machine_may_write() -> None:
+    for address, allowed in (
+        ("127.0.0.1", True),
+        ("127.3.2.1", True),
+        ("::1", True),
+        ("::ffff:127.0.0.1", True),
+        ("10.0.0.7", False),
+        ("::ffff:10.0.0.7", False),
+        ("192.168.1.2", False),
+        ("", False),
+    ):
+        environ = {"REMOTE_ADDR": address, "HTTP_HOST": "localhost:9108"}
+        assert (forbidden(environ) == "") == allowed, address
+
+
+def test_without_an_agent_behind_it_nothing_can_be_asked_for() -> None:
+    server = HttpServer("127.0.0.1", 0, samples.snapshot)
+    server.start()
+    try:
+        connection = http.client.HTTPConnection("127.0.0.1", server.port, timeout=10)
+        connection.request("POST", ACKNOWLEDGE)
+        assert connection.getresponse().status == 404
+        connection.close()
+    finally:
+        server.stop()
+
+
+def test_the_page_has_a_button_for_who_may_use_it(served: Served) -> None:
+    assert b"<button" in served.ask("/")[2]
+    assert b"<button" not in served.ask("/", Host="metrics.example")[2]
+    taken = samples.alarm(acknowledged_at=samples.ago(3), acknowledged_by="<b>ann")
+    served.snapshot = samples.snapshot(replace(samples.credit(), alarms=(taken,)))
+    page = served.ask("/")[2]
+    assert b"<button" not in page
+    assert b"Acknowledged 3 min ago by <bdi>&lt;b&gt;ann</bdi>" in page
 
 
 def test_stopping_frees_the_port_and_may_be_repeated() -> None:

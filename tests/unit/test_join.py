@@ -39,6 +39,10 @@ def groups_of(batch):
     return np.stack([np.zeros(len(batch)), batch.prediction], axis=1).astype(np.int32)
 
 
+def protected_of(batch):
+    return batch.prediction[:, None].astype(np.int32) % 1000
+
+
 def feedback(rows):
     ids, times, labels = zip(*rows, strict=True) if rows else ((), (), ())
     return Feedback(
@@ -52,6 +56,7 @@ def rows_of(outcomes):
     """Joined rows as (time, serial number, label, sign); the columns must belong together."""
     assert np.array_equal(outcomes.score[:, 0], outcomes.prediction / 1000)
     assert np.array_equal(outcomes.group[:, 1], outcomes.prediction)
+    assert np.array_equal(outcomes.protected[:, 0], outcomes.prediction % 1000)
     columns = (outcomes.time, outcomes.prediction, outcomes.label, outcomes.sign)
     return list(zip(*(c.tolist() for c in columns), strict=True))
 
@@ -139,10 +144,10 @@ def play(join, predicted, outcomes, order, expire=True):
         clocks[first].assign(np.array([t for _, t, _ in part], dtype=np.int64))
         if first:
             batch = predictions(part)
-            new, *made = join.predictions(batch, groups_of(batch))
+            new, *made = join.predictions(batch, groups_of(batch), protected_of(batch))
             result.new += new.tolist()
         else:
-            made = join.feedback(feedback(part), 1, 2)
+            made = join.feedback(feedback(part), 1, 2, 1)
         result.add(*made)
         if expire:
             both = min(clock.open_from for clock in clocks.values())
@@ -231,14 +236,14 @@ def test_memory_is_bounded_and_what_is_forgotten_is_counted():
     join = Join(10**9, 0, 0, 100_000)
     for start in range(0, 20_000, 500):
         batch = predictions([(i, 1000 + i, i) for i in range(start, start + 500)])
-        join.predictions(batch, groups_of(batch))
+        join.predictions(batch, groups_of(batch), protected_of(batch))
         join.expire(0, 0)
         assert sum(b.bytes for b in join.blocks) <= 100_000
     kept = join.remembered[0]
     assert join.counts["forgotten"] == 20_000 - kept
     assert kept > 1000
     # The newest are still there, the oldest are not.
-    outcomes, _ = join.feedback(feedback([(19_999, 30_000, 1.0), (0, 30_000, 1.0)]), 1, 2)
+    outcomes, _ = join.feedback(feedback([(19_999, 30_000, 1.0), (0, 30_000, 1.0)]), 1, 2, 1)
     assert rows_of(outcomes) == [(30_000, 19_999.0, 1.0, 1)]
     join.finish()
     assert join.counts["orphan"] == 1
@@ -247,7 +252,7 @@ def test_memory_is_bounded_and_what_is_forgotten_is_counted():
 def test_what_no_label_can_reach_is_forgotten_silently():
     join = Join(100, 50, 0, PLENTY)
     batch = predictions([(i, 1000 + i, i) for i in range(10)])
-    join.predictions(batch, groups_of(batch))
+    join.predictions(batch, groups_of(batch), protected_of(batch))
     join.expire(1159, 1159)
     assert join.remembered == (10, 0)  # the last one may be labelled until 1159
     join.expire(1160, 1160)
@@ -257,11 +262,11 @@ def test_what_no_label_can_reach_is_forgotten_silently():
 
 def test_feedback_waits_for_its_prediction_as_long_as_it_may_come_early():
     join = Join(100, 0, 50, PLENTY)
-    join.feedback(feedback([(1, 1000, 1.0), (2, 1000, 1.0)]), 1, 2)
+    join.feedback(feedback([(1, 1000, 1.0), (2, 1000, 1.0)]), 1, 2, 1)
     join.expire(1050, 0)
     assert join.counts["orphan"] == 0
     batch = predictions([(1, 1050, 7)])
-    _, outcomes, _ = join.predictions(batch, groups_of(batch))
+    _, outcomes, _ = join.predictions(batch, groups_of(batch), protected_of(batch))
     assert rows_of(outcomes) == [(1050, 7.0, 1.0, 1)]
     join.expire(1051, 0)
     assert join.counts["orphan"] == 1
@@ -271,8 +276,8 @@ def test_feedback_waits_for_its_prediction_as_long_as_it_may_come_early():
 def test_labels_known_are_counted():
     join = Join(100, 50, 0, PLENTY)
     batch = predictions([(i, 1000, i) for i in range(4)])
-    join.predictions(batch, groups_of(batch))
-    join.feedback(feedback([(0, 1001, 1.0), (1, 1001, 0.0), (1, 1002, None)]), 1, 2)
+    join.predictions(batch, groups_of(batch), protected_of(batch))
+    join.feedback(feedback([(0, 1001, 1.0), (1, 1001, 0.0), (1, 1002, None)]), 1, 2, 1)
     assert join.remembered == (4, 1)
 
 
@@ -281,8 +286,8 @@ def test_one_id_on_every_record_is_no_catastrophe(known):
     """A producer that sends the same id for ever costs time in proportion to its records."""
     join = Join(10**6, 0, 0, PLENTY)
     batch = predictions([(1, 1000, k) for k in range(20_000 if known else 0)])
-    new, *_ = join.predictions(batch, groups_of(batch))
+    new, *_ = join.predictions(batch, groups_of(batch), protected_of(batch))
     assert new.sum() == known
-    outcomes, _ = join.feedback(feedback([(1, 1000, 1.0)] * 5_000), 1, 2)
+    outcomes, _ = join.feedback(feedback([(1, 1000, 1.0)] * 5_000), 1, 2, 1)
     assert len(outcomes) == known
     assert join.counts["duplicate"] == (4_999 if known else 0)

@@ -58,7 +58,7 @@ def take(pipe, topic, values, partition=0):
 
 def model_of(pipe):
     pipe.close()
-    return pipe._model("credit")
+    return pipe.model("credit")
 
 
 def test_it_learns_when_all_before_the_edge_has_come_from_both_topics():

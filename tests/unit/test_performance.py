@@ -1,6 +1,7 @@
 """Performance sketches against scikit-learn on the same rows."""
 
 import warnings
+from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -45,6 +46,7 @@ def outcomes(
         label=label,
         group=np.zeros((n, 1), dtype=np.int32) if group is None else group,
         sign=np.ones(n, dtype=np.int64) if sign is None else sign,
+        protected=np.zeros((n, 0), dtype=np.int32),
     )
 
 
@@ -69,9 +71,7 @@ def rows_of(task: Task, seed: int, n: int, hundredths: bool = False) -> Outcomes
 def metrics_of(rows: Outcomes, task: Task) -> tuple[dict[str, float], dict[str, float]]:
     """Metrics and rank errors of rows that are all in group 0."""
     sketch = sketch_of(task, 1)
-    alone = Outcomes(
-        rows.time, rows.prediction, rows.score, rows.label, rows.group[:, :1] * 0, rows.sign
-    )
+    alone = replace(rows, group=rows.group[:, :1] * 0)
     state = total(sketch.contributions(alone), sketch.size)
     return sketch.metrics(state), sketch.rank_error(state)
 
@@ -222,7 +222,7 @@ def test_an_unusable_row_equals_a_removed_one_and_one_count(task: Task, bad: flo
     sketch = sketch_of(task)
     changed = rows.label.copy()
     changed[::5] = bad
-    spoilt = Outcomes(rows.time, rows.prediction, rows.score, changed, rows.group, rows.sign)
+    spoilt = replace(rows, label=changed)
     state = total(sketch.contributions(spoilt), sketch.size)
     kept = rows.take(np.arange(50) % 5 != 0)
     difference = state - total(sketch.contributions(kept), sketch.size)
@@ -262,7 +262,7 @@ def test_constant_labels(value: float) -> None:
 @pytest.mark.parametrize("task", TASKS)
 def test_rows_taken_back_leave_nothing(task: Task) -> None:
     rows = rows_of(task, 4, 300)
-    back = Outcomes(rows.time, rows.prediction, rows.score, rows.label, rows.group, -rows.sign)
+    back = replace(rows, sign=-rows.sign)
     sketch = sketch_of(task)
     order = np.random.default_rng(0).permutation(600)
     both = Outcomes.concatenate([rows, back]).take(order)

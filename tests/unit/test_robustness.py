@@ -179,7 +179,21 @@ def test_blindness_follows_what_happens_now(tmp_path):
         ({"features": {"x": {"type": "categorical"}}}, "it is numeric in the profile"),
         ({"segments": ["nope"]}, "no feature 'nope'"),
         ({"detectors": {"weights": {"nope": 2}}}, "no detector or target 'nope'"),
-        ({"river": [{"detector": "drift.KSWIN"}]}, "is not supported yet"),
+        ({"river": [{"detector": "anomaly.HalfSpaceTrees"}]}, "is not supported: there are"),
+        ({"river": [{"detector": "drift.PageHinkley"}]}, "state false_alarm_probability"),
+        (
+            {"river": [{"detector": "drift.PageHinkley", "false_alarm_probability": 0.01}]},
+            "something stricter",
+        ),
+        (
+            {"river": [{"detector": "drift.KSWIN", "false_alarm_probability": 0.01}]},
+            "p-values of its own",
+        ),
+        ({"river": [{"detector": "drift.KSWIN", "on": "y"}]}, "no numeric column 'y'"),
+        ({"river": [{"detector": "drift.KSWIN"}, {"detector": "drift.KSWIN"}]}, "named twice"),
+        ({"river": [{"detector": "drift.KSWIN", "params": {"size": 3}}]}, "refuses its params"),
+        ({"river": [{"detector": "drift.binary.DDM", "on": "x"}]}, "only `on: error`"),
+        ({"river": [{"detector": "drift.ADWIN", "params": {"delta": 0.1}}]}, "follows from"),
         (
             {"river": [{"detector": "drift.ADWIN", "false_alarm_probability": 0.1}]},
             "could never ring",

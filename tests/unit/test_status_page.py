@@ -67,7 +67,7 @@ def quiet(**changes: object) -> ModelStatus:
             "drift of income (ticket); no labels arrive, so accuracy cannot be seen",
         ),
         (quiet(), "quiet", "nearest to an alarm is income, at 40% of its threshold"),
-        (quiet(blind={("no_traffic",): 1.0}), "blind", "no predictions arrive"),
+        (quiet(blind={("no_traffic",): 1.0}), "blind", "few or no predictions arrive"),
         (quiet(blind={("brand_new",): 1.0}), "blind", "brand_new"),
         (quiet(panes=0), "blind", "nothing has been judged yet"),
         (quiet(predictions={}), "blind", "nothing has been judged yet"),
@@ -85,7 +85,7 @@ def quiet(**changes: object) -> ModelStatus:
         (
             replace(samples.churn(), blind={("learning",): 1.0, ("no_traffic",): 1.0}),
             "blind",
-            "the profile is being learned from traffic; no predictions arrive",
+            "the profile is being learned from traffic; few or no predictions arrive",
         ),
         (replace(samples.churn(), predictions={}), "blind", "nothing has been judged yet"),
     ],

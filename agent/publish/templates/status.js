@@ -2,6 +2,26 @@
 // Fetches the page every five seconds and swaps its content in place: no jump, nothing folds shut,
 // a selection stays. When the agent does not answer, it says so instead of showing old calm.
 let answered = Date.now();
+// Buttons need this script, and are hidden without it.
+const reveal = () => {
+  for (const button of document.querySelectorAll("[data-acknowledge]")) button.hidden = false;
+};
+reveal();
+document.addEventListener("click", async (event) => {
+  const button = event.target.closest("[data-acknowledge]");
+  const by = button && prompt("Who looks after this alarm?");
+  if (!button || by === null) return;
+  button.disabled = true;
+  let said = "The agent did not answer";
+  try {
+    const path = "api/v1/alarms/" + encodeURIComponent(button.dataset.acknowledge) + "/acknowledge";
+    const headers = { "Content-Type": "application/json" };
+    const answer = await fetch(path, { method: "POST", headers, body: JSON.stringify({ by }) });
+    said = answer.ok ? "Acknowledged" : (await answer.json()).error;
+  } catch {}
+  button.disabled = false;
+  button.nextElementSibling.textContent = said;
+});
 setInterval(async () => {
   const lost = document.getElementById("lost");
   try {
@@ -18,6 +38,7 @@ setInterval(async () => {
     document.title = next.title;
     document.getElementById("icon").href = next.getElementById("icon").href;
     document.getElementById("content").replaceWith(next.getElementById("content"));
+    reveal();
   } catch {
     lost.hidden = false;
     const seconds = Math.round((Date.now() - answered) / 1000);
