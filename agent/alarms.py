@@ -4,13 +4,14 @@ from __future__ import annotations
 
 import hashlib
 from collections import deque
-from collections.abc import Collection
+from collections.abc import Collection, Mapping
 from dataclasses import replace
 from typing import TYPE_CHECKING
 
 import numpy as np
 from numpy.typing import NDArray
 
+from agent import contributors
 from agent.publish.snapshot import Alarm, Contributor, Effect, Offsets
 from detectors import measures
 from detectors.accuracy.calibration import calibration_error
@@ -28,13 +29,6 @@ if TYPE_CHECKING:
     from agent.windows import Window
     from detectors.sketch import Counts
 
-CONTRIBUTORS = 5
-# Detectors and targets of what changed inputs explain.
-NOT_INPUTS = {
-    "calibration", "selection_gap", "error_gap", "opportunity_gap",
-    "joint", "error", "traffic", "label_delay", "label_coverage",
-}  # fmt: skip
-NOTABLE = 3.0  # nats from which a stream's evidence is worth naming
 CLEARED_KEPT = 20
 
 # kind -> what to do first. Each has a runbook of the same name in docs/runbooks.
@@ -132,7 +126,7 @@ class AlarmBook:
             else self._effect(stream, ring, counts),
             evidence=ring.evidence,
             budget=str(getattr(model.settings.alerts, severity)),
-            contributors=_contributors(stream, happening),
+            contributors=self._contributors(stream, happening, ring),
             profile=model.profile_hash,
             configuration=model.settings.hash,
             recommended_action=ACTIONS[stream.kind],
@@ -246,26 +240,27 @@ class AlarmBook:
         lost = int(np.argmax(np.where(known, shares[1] - shares[0], -1.0)))
         return Effect("label_coverage", float(shares[0][lost]), float(shares[1][lost]))
 
+    def _contributors(
+        self, stream: Stream, happening: Happening, ring: Ring
+    ) -> tuple[Contributor, ...]:
+        found = contributors.features(stream, happening)
+        if stream.kind != "accuracy":
+            return found
+        onset = ring.onset // self._model.pane
+        since = self._reaching(ring.onset, ring.time, self._model.shown).since(onset)
+        return found + contributors.segments(self._model, since, self._model.shown_total)
+
     def _since(self, onset: int, time: int) -> Counts:
         """Cells since the onset."""
         return self._reaching(onset, time).since(onset // self._model.pane)
 
-    def _reaching(self, onset: int, time: int) -> Window:
-        """The shortest window that reaches back to the onset."""
-        pane, windows = self._model.pane, list(self._model.detected.values())
-        reaching = [w for w in windows if w.span * pane >= time - onset]
-        return reaching[0] if reaching else windows[-1]
-
-
-def _contributors(stream: Stream, happening: Happening) -> tuple[Contributor, ...]:
-    """Targets, or parts of them, by the evidence that they changed too, ranked."""
-    changed: dict[str, float] = {}
-    for (detector, target), nats in happening.gathered.items():
-        if NOT_INPUTS.isdisjoint((detector, target)) and nats >= NOTABLE:
-            changed[target] = max(changed.get(target, 0.0), nats)
-    whole = sum(changed.values())
-    ranked = sorted(changed.items(), key=lambda item: (-item[1], item[0]))
-    return tuple(Contributor(target, nats / whole) for target, nats in ranked[:CONTRIBUTORS])
+    def _reaching(
+        self, onset: int, time: int, windows: Mapping[int, Window] | None = None
+    ) -> Window:
+        """The shortest window that reaches back to the onset, of the detected cells by default."""
+        pane, ordered = self._model.pane, list((windows or self._model.detected).values())
+        reaching = [w for w in ordered if w.span * pane >= time - onset]
+        return reaching[0] if reaching else ordered[-1]
 
 
 def _median(edges: NDArray[np.float64], counts: Counts) -> float:

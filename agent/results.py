@@ -114,7 +114,8 @@ def alarm_result(alarm: Alarm) -> dict[str, Any]:
         },
         "evidence": _rounded(alarm.evidence),
         "contributors": [
-            {"feature": c.feature, "share": _rounded(c.share)} for c in alarm.contributors
+            {"feature": c.feature, "segment": c.segment or None, "share": _rounded(c.share)}
+            for c in alarm.contributors
         ],
         "recommended_action": alarm.recommended_action,
     }

@@ -93,14 +93,14 @@ def _moments(evidence: Floats, lengths: NDArray[np.int64]) -> tuple[Floats, Floa
 
     The variance is relative to that of independent events.
     """
-    sums, variance = _cumulated(evidence)
+    sums, variance = _cumulated(np.ascontiguousarray(evidence.T))
     ratios, kurtoses = [], []
     for length in lengths.tolist():
-        _, blocks = _blocks(sums, length)
+        blocks = _blocks(sums, length)
         blocks *= blocks
-        square = blocks.mean(axis=0)
+        square = blocks.mean(axis=-1)
         blocks *= blocks
-        kurtoses.append(blocks.mean(axis=0) / np.maximum(square, 1e-150) ** 2)
+        kurtoses.append(blocks.mean(axis=-1) / np.maximum(square, 1e-150) ** 2)
         # The mean was taken out, which takes length / n of a block's variance with it.
         square = square / (1 - length / len(evidence))
         ratios.append(square / np.maximum(length * variance, 1e-300))
@@ -108,32 +108,35 @@ def _moments(evidence: Floats, lengths: NDArray[np.int64]) -> tuple[Floats, Floa
 
 
 def _cumulated(evidence: Floats) -> tuple[Floats, Floats]:
-    """Sums (n + 1, ...) of the centred evidence, and its variance."""
-    centred = evidence - evidence.mean(axis=0)
-    return np.cumsum(np.insert(centred, 0, 0.0, axis=0), axis=0), (centred**2).mean(axis=0)
+    """Sums (..., n + 1) of centred evidence (..., n), and its variance (...)."""
+    sums = np.zeros((*evidence.shape[:-1], evidence.shape[-1] + 1))
+    centred = evidence - evidence.mean(axis=-1, keepdims=True)
+    np.cumsum(centred, axis=-1, out=sums[..., 1:])
+    return sums, (centred * centred).mean(axis=-1)
 
 
 def _until_no_gain(evidence: Floats, length: int, divisor: float) -> float:
     """The divisor of evidence (n,), grown until moving blocks of MOVING lengths gain nothing."""
     longest = len(evidence) // FEWEST_BLOCKS
+    lengths = [min(m * length, longest) for m in MOVING]
     sums, _ = _cumulated(evidence)
-    blocks = [_blocks(sums, min(m * length, longest)) for m in MOVING]
     # What an event loses on average, from its own mean of exp: nats.
     loss = float(np.log(np.exp(evidence - evidence.mean()).mean()))
-    while divisor < LARGEST_TEMPER and any(_gains(b, m, loss, divisor) for m, b in blocks):
+    blocks = [_blocks(sums, m) - loss * m for m in lengths]
+    while divisor < LARGEST_TEMPER and any(_gains(b, divisor) for b in blocks):
         divisor *= GROWS
     return divisor
 
 
-def _blocks(sums: Floats, length: int) -> tuple[int, Floats]:
-    """The length of moving blocks, and their sums (b, ...), from cumulated ones (n + 1, ...)."""
+def _blocks(sums: Floats, length: int) -> Floats:
+    """Sums (..., b) of moving blocks, from cumulated ones (..., n + 1)."""
     step = max(length // STARTS, 1)
-    return length, sums[length::step] - sums[:-length:step]
+    return np.asarray(sums[..., length::step] - sums[..., :-length:step])
 
 
-def _gains(blocks: Floats, length: int, loss: float, by: float) -> bool:
-    """Is the mean of exp(L / `by`) over moving blocks above 1?"""
-    return bool(np.exp(np.minimum((blocks - loss * length) / by, 50.0)).mean() > 1.0)
+def _gains(blocks: Floats, by: float) -> bool:
+    """Is the mean of exp(L / `by`) over moving blocks (b,) above 1?"""
+    return bool(np.exp(np.minimum(blocks / by, 50.0)).mean() > 1.0)
 
 
 def _quantile(degrees: Floats | float, z: float) -> Floats:

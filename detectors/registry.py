@@ -15,11 +15,12 @@ from detectors.dependence import dependence
 from detectors.drift.categorical import CategoricalDrift
 from detectors.drift.joint import JointDrift
 from detectors.drift.numeric import NumericDrift
-from detectors.evidence import Detector, Source, Stream
+from detectors.evidence import Detector, RatioDetector, Source, Stream
 from detectors.fairness.gap import ErrorGap, OpportunityGap, SelectionGap
 from detectors.pane import PaneCells, reference_outcomes
 from detectors.profile import Profile
 from detectors.quality.rates import BrokenSchema, InvalidRate, MissingRate, UnseenRate
+from detectors.ratio import SCALE
 from detectors.sketch import Contributions
 from detectors.traffic.volume import Traffic
 
@@ -103,11 +104,43 @@ def calibrated(profile: Profile, batch: Batch, label: NDArray[np.float64] | None
     for detector in _untempered(profile, cells.inputs):
         if detector.source not in made:
             continue
-        evidence = detector.per_event(made[detector.source], time[detector.source])
+        few, like = _unlike(detector)
+        evidence = few.per_event(made[detector.source], time[detector.source])
         for stated, found in zip((tempers, dispersions), dependence(evidence), strict=True):
             if (found > 1.0).any():
-                stated[_key(detector.stream)] = tuple(found.round(3).tolist())
+                stated[_key(detector.stream)] = tuple(found[like].round(3).tolist())
     return replace(profile, tempers=tempers, dispersions=dispersions)
+
+
+def _unlike(detector: Temperable) -> tuple[Temperable, NDArray[np.intp]]:
+    """The detector with those alternatives alone that differ by more than a factor.
+
+    Those that differ by one have the same dependence: all of a rate, or of a category. Returned
+    beside it is which of them each alternative (a,) is like; of several the strongest is taken.
+    """
+    if not isinstance(detector, RatioDetector) or (
+        type(detector).per_event is not RatioDetector.per_event
+    ):
+        return detector, np.arange(detector.stream.alternatives)
+    table = detector.table / SCALE
+    centre = table.mean(axis=0) if table.ndim == 2 else detector.expected[:, None, :]
+    pattern = (table - centre).reshape(-1, table.shape[-1])
+    size = np.abs(pattern).max(axis=0)
+    scaled = pattern / np.maximum(size, 1e-12)
+    _, like = np.unique(scaled.round(4), axis=1, return_inverse=True)
+    like = like.reshape(-1)
+    order = np.lexsort((-size, like))
+    first = order[np.concatenate([[True], np.diff(like[order]) > 0])]
+    stream = replace(detector.stream, alternatives=len(first), shares=(), parts=())
+    kept = RatioDetector(
+        stream,
+        detector.source,
+        detector.cells,
+        detector.table[..., first],
+        detector.slots,
+        detector.expected[:, first],
+    )
+    return kept, like
 
 
 def _untempered(profile: Profile, cells: InputCells) -> list[Temperable]:

@@ -157,6 +157,7 @@ def _week(design: Design) -> Floats:
     return _basis(*design, days, (hours + 0.5) * QUARTERS / HOURS).reshape(DAYS, HOURS, -1)
 
 
+@cache
 def constant(design: Design) -> Floats:
     """Coefficients (p,) with which a design is 1 everywhere."""
     basis = hourly(design, np.arange(DAYS)).reshape(DAYS * HOURS, -1)

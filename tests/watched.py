@@ -25,7 +25,8 @@ NORMAL, MOVED = 0.0, 1.5  # means of `income`
 class Traffic:
     """Two predictions a second with a label each.
 
-    The mean of `income`, its correlation with `age` and the error rate can be moved.
+    The mean of `income`, its correlation with `age` and the error rate (of all, or by region) can
+    be moved.
     """
 
     def __init__(self, seed=1, start=START):
@@ -40,7 +41,8 @@ class Traffic:
         ages = tied * values + (1 - tied**2) ** 0.5 * self.random.normal(0, 1, n)
         values += income
         regions = self.random.choice(["north", "south"], n, p=[0.7, 0.3])
-        flips = self.random.random(n) < wrong
+        often = [wrong[r] for r in regions] if isinstance(wrong, dict) else wrong
+        flips = self.random.random(n) < often
         predictions, feedback = [], []
         for i in range(n):
             number = f"r-{self.made + i}"

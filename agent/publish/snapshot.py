@@ -17,10 +17,14 @@ class Histogram:
 
 @dataclass(frozen=True, slots=True)
 class Contributor:
-    """A feature's part in a change; shares of one alarm add up to at most 1."""
+    """A part in a change: of a feature, or of a segment of rows by a feature.
+
+    Shares of all features of one alarm, and of all segments by one feature, add up to at most 1.
+    """
 
     feature: str
     share: float
+    segment: str = ""  # as in the metrics: region=north
 
 
 @dataclass(frozen=True, slots=True)

@@ -31,8 +31,8 @@ and a MODEL:
 TIMES is {count, mean, p50, p99}. An ALARM is as in the events: id, model, version, kind, detector,
 target, severity, raised_at, onset, onset_earliest, onset_latest, cleared_at, cleared_reason
 (passed, accepted), acknowledged_at, acknowledged_by, acknowledged_comment, effect {measure, value,
-reference}, evidence (a natural logarithm), budget, contributors [{feature, share}], offsets
-[{topic, partition, first, last}], profile, recommended_action, runbook.
+reference}, evidence (a natural logarithm), budget, contributors [{feature, segment, share}],
+offsets [{topic, partition, first, last}], profile, recommended_action, runbook.
 """
 
 import math
@@ -226,7 +226,12 @@ def _alarm(alarm: Alarm) -> Json:
         "evidence": _finite(alarm.evidence),
         "budget": alarm.budget,
         "contributors": [
-            {"feature": part.feature, "share": _finite(part.share)} for part in alarm.contributors
+            {
+                "feature": part.feature,
+                "segment": part.segment or None,
+                "share": _finite(part.share),
+            }
+            for part in alarm.contributors
         ],
         "offsets": [
             {"topic": o.topic, "partition": o.partition, "first": o.first, "last": o.last}

@@ -209,7 +209,7 @@ def render(results: list[Found], seconds: float) -> str:
             f.data.name,
             f.stream,
             f"{f.rows:,}",
-            f"{f.days / YEAR:.1f}",
+            f"{f.days / YEAR:.2f}",
             *(cell for severity in TOLERATED for cell in _cells(f, severity)),
             "; ".join(
                 f"{name} ({count})"
