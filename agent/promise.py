@@ -17,7 +17,7 @@ from agent.reference import columns_of
 from detectors.accuracy.reliability import FEWEST_ROWS
 from detectors.batch import Batch, protected_codes
 from detectors.budget import Ring
-from detectors.evidence import RatioDetector, Severity
+from detectors.evidence import Detector, RatioDetector, Severity
 from detectors.fairness.gap import FEWEST_REFERENCE, Gap
 from detectors.pane import PaneCells, reference_outcomes
 from detectors.power import SHIFTS, power
@@ -81,7 +81,6 @@ def promise(name: str, config: Config, reference: Reference, profile: Profile) -
         _stream(model, detector, severity, per_second or 1.0)
         for severity in model.detection.budgets
         for detector in model.detection.of(severity)
-        if isinstance(detector, RatioDetector | Gap)
     ]
     batch, label = columns_of(reference, profile.schema)
     held = _held_out(model, profile, batch, label)
@@ -90,7 +89,7 @@ def promise(name: str, config: Config, reference: Reference, profile: Profile) -
 
 
 def _stream(
-    model: Model, detector: RatioDetector | Gap, severity: Severity, per_second: float
+    model: Model, detector: Detector, severity: Severity, per_second: float
 ) -> StreamPromise:
     stream, budget = detector.stream, model.detection.budgets[severity]
     weight = budget.weight(stream)

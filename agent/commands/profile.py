@@ -146,6 +146,8 @@ def _show_promise(console: Console, promised: Promise) -> None:
         add_row(rows, stream.detector, stream.target, stream.severity, basis, tempered, *delays)
     console.print("events until a change rings, on average, under this budget", style="bold")
     console.print(rows)
+    if others := len(promised.streams) - len(telling):
+        console.print(f"and {others} more streams, which are exact")
     held = promised.held_out
     if held is not None:
         for severity, tolerated in held.tolerated.items():
