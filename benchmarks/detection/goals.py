@@ -5,7 +5,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 
 from benchmarks.detection.figures import Delays, Results
-from benchmarks.detection.own import tocsin_name
+from benchmarks.detection.own import ALONE, PROMISED, TUNED, tocsin_name
 from benchmarks.detection.plan import BUDGET, LONG, RIVAL, Size, short_pane
 
 PROMISE = 1e6 / BUDGET  # false alarms per million events
@@ -21,7 +21,8 @@ class Beside:
     reference: int
     pane: int
     promised: Delays
-    tuned: Delays
+    shared: Delays  # tuned, with the budget shared by all streams of the model
+    tuned: Delays  # tuned, with all of it for this stream, as the others look at one series
     oracle: Delays | None
     rival: Delays | None
 
@@ -61,10 +62,10 @@ def beside(
         for change in size.changes_of(unit):
             key = change.name, process.name
             pane = longest or (short_pane(unit, process) if change.runs is None else LONG)
-            promised, tuned = (
-                results.delays[*key, tocsin_name(reference, pane, is_tuned)]
-                for is_tuned in (False, True)
+            promised, shared, tuned = (
+                results.delays[*key, tocsin_name(reference, pane, way)]
+                for way in (PROMISED, TUNED, ALONE)
             )
             oracle = results.delays.get((*key, "oracle"))
             rival = results.delays.get((*key, f"{RIVAL} tuned"))
-            yield Beside(*key, reference, pane, promised, tuned, oracle, rival)
+            yield Beside(*key, reference, pane, promised, shared, tuned, oracle, rival)

@@ -47,8 +47,8 @@ class Judge:
 
     Parameters
     ----------
-    streams, rate
-        What shares the budget, and false alarms tolerated per millisecond.
+    budget
+        False alarms tolerated, and what shares them.
     start
         When watching begins, milliseconds.
     stop_after
@@ -60,13 +60,12 @@ class Judge:
 
     def __init__(
         self,
-        streams: Sequence[Stream],
-        rate: float,
+        budget: Budget,
         start: int,
         stop_after: int | None = None,
         latching: bool = False,
     ) -> None:
-        self.budget = Budget(streams, rate)
+        self.budget = budget
         self.latching, self.stop_after = latching, stop_after
         self.alarms: list[Alarm] = []
         self.seconds = 0.0

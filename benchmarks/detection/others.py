@@ -40,6 +40,19 @@ def rule_delays(
     return Delays(tuple(events))
 
 
+def in_turn(rules: list[Rule]) -> Rule:
+    """Each rule on its part of a series: what a small reference misses, no other shares."""
+
+    def run(values: Floats, stop_after: int | None = None) -> list[int]:
+        length, found = len(values) // len(rules), []
+        for part, rule in enumerate(rules):
+            start = part * length
+            found += [start + event for event in rule(values[start : start + length], None)]
+        return found
+
+    return run
+
+
 def measure_competitor(
     rival: Competitor, unit: str, process: Process, size: Size, results: Results
 ) -> None:
@@ -55,7 +68,9 @@ def measure_competitor(
         values = control_stream(
             unit, process, _few(rival, size.tuning, size.tuning_others, rival.tuning), "tuning"
         )
-        found = tuned(lambda s: tunable(references[0], s), seen(unit, values), 1 / BUDGET)
+        found = tuned(
+            lambda s: in_turn([tunable(r, s) for r in references]), seen(unit, values), 1 / BUDGET
+        )
         name = f"{rival.name} tuned"
         results.tuned[unit, process.name, name] = rival.parameter(found)
         variants[name] = [tunable(r, found) for r in references]

@@ -17,21 +17,27 @@ from benchmarks.detection.plan import (
     short_pane,
 )
 from benchmarks.detection.streams import INDEPENDENT, Change, Process, seeded
-from benchmarks.detection.tocsin import Watch, pane_ends
+from benchmarks.detection.tocsin import Setting, Watch, pane_ends
 from benchmarks.detection.tuning import Trial, multiplier
-from detectors.budget import Budget
+
+PROMISED, TUNED, ALONE = "", ", tuned", ", alone tuned"  # ways to set the budget
 
 
-def tocsin_name(reference: int, pane: int, is_tuned: bool = False) -> str:
-    """Name of Tocsin with this reference and so many events a pane."""
+def tocsin_name(reference: int, pane: int, way: str = PROMISED) -> str:
+    """Name of Tocsin with this reference, so many events a pane and the budget set this way."""
     panes = f"panes of {pane}" if pane == LONG else "short panes"
-    return f"Tocsin {reference:,}, {panes}{', tuned' if is_tuned else ''}"
+    return f"Tocsin {reference:,}, {panes}{way}"
 
 
 def tune(
-    watches: list[Watch], process: Process, events: int, pane: int, often: int = BUDGET
-) -> float:
-    """Multiple of the budget with which Tocsin rings once in `often` in-control events."""
+    watches: list[Watch],
+    process: Process,
+    events: int,
+    pane: int,
+    often: int = BUDGET,
+    ways: tuple[bool, ...] = (False,),
+) -> list[Setting]:
+    """Settings, alone or not, with which Tocsin rings once in `often` in-control events."""
     n = events // len(watches)
     evidence = []
     for draw, watch in enumerate(watches):
@@ -39,22 +45,26 @@ def tune(
         values = control_stream(watch.unit, process, n, ("tocsin tuning", draw), start)
         rng = seeded("rest of tuning", draw)
         evidence.append(whole(list(watch.evidence(values, start, pane_ends(n, pane), rng))))
-    budgets = [Budget(watch.streams, watch.rate) for watch in watches]
-    return multiplier(Trial(budgets, evidence), n * len(watches) // often)
+    found = []
+    for alone in ways:
+        budgets = [watch.budget(Setting(alone=alone)) for watch in watches]
+        times = multiplier(Trial(budgets, evidence), n * len(watches) // often)
+        found.append(Setting(times, alone))
+    return found
 
 
 def tocsin_rates(
-    watches: list[Watch], process: Process, n: int, pane: int, multipliers: tuple[float, ...]
+    watches: list[Watch], process: Process, n: int, pane: int, settings: tuple[Setting, ...]
 ) -> tuple[list[Rate], float]:
-    """False alarms of n events for each reference, with these multiples of the budget.
+    """False alarms of n events for each reference, with these settings of the budget.
 
     Also seconds an event that one of them takes.
     """
-    found, spent = np.zeros(len(multipliers), dtype=int), 0.0
+    found, spent = np.zeros(len(settings), dtype=int), 0.0
     for draw, watch in enumerate(watches):
         start, watch.seconds = watch.reference, 0.0
         values = control_stream(watch.unit, process, n, (draw, start), start)
-        judges = watch.judges(start, multipliers)
+        judges = watch.judges(start, settings)
         for part in watch.evidence(values, start, pane_ends(n, pane), seeded("rest", draw)):
             for judge in judges:
                 judge.see(part)
@@ -70,14 +80,14 @@ def tocsin_delays(
     process: Process,
     size: Size,
     pane: int,
-    multipliers: tuple[float, ...] = (1.0,),
+    settings: tuple[Setting, ...] = (Setting(),),
 ) -> list[Delays]:
-    """Delays of Tocsin with these multiples of the budget; the references take turns."""
-    late: list[list[Alarm | None]] = [[] for _ in multipliers]
+    """Delays of Tocsin with these settings of the budget; the references take turns."""
+    late: list[list[Alarm | None]] = [[] for _ in settings]
     ats = []
     for i, run in enumerate(changing(change, process, size.runs, size.horizon)):
         watch, rng = watches[i % len(watches)], seeded("rest of", change.name, process.name, i)
-        judges = watch.judges(run.start, multipliers, stop_after=run.at)
+        judges = watch.judges(run.start, settings, stop_after=run.at)
         ends = pane_ends(len(run.values), pane, run.at)
         for part in watch.evidence(run.values, run.start, ends, rng):
             for judge in judges:
@@ -103,13 +113,13 @@ def tocsin_recurrences(
     change: Change,
     process: Process,
     runs: int,
-    multipliers: tuple[float, ...],
+    settings: tuple[Setting, ...],
 ) -> list[Recurrence]:
     """The same of Tocsin, with the budget latching as in production."""
-    found: list[list[tuple[int, list[int]]]] = [[] for _ in multipliers]
+    found: list[list[tuple[int, list[int]]]] = [[] for _ in settings]
     for i, run in enumerate(occurring(change, process, runs)):
         watch, rng = watches[i % len(watches)], seeded("rest of", change.name, process.name, i)
-        judges = watch.judges(run.start, multipliers, latching=True)
+        judges = watch.judges(run.start, settings, latching=True)
         for part in watch.evidence(run.values, run.start, pane_ends(len(run.values), LONG), rng):
             for judge in judges:
                 judge.see(part)
@@ -132,13 +142,15 @@ def _with_panes(
 ) -> None:
     """Measure Tocsin at its promise and tuned, with panes of so many events."""
     unit, reference = watches[0].unit, watches[0].reference
-    names = [tocsin_name(reference, pane, is_tuned) for is_tuned in (False, True)]
+    names = [tocsin_name(reference, pane, way) for way in (PROMISED, TUNED, ALONE)]
     # Long panes are cheap to try, so that they are tuned on more.
-    times = (1.0, tune(watches, process, size.tuning * (2 if pane == LONG else 1), pane))
-    results.tuned[unit, process.name, names[1]] = f"budget x{times[1]:.3g}"
-    rates, cost = tocsin_rates(watches, process, size.in_control, pane, times[:1])
+    events = size.tuning * (2 if pane == LONG else 1)
+    settings = (Setting(), *tune(watches, process, events, pane, ways=(False, True)))
+    for name, setting in zip(names[1:], settings[1:], strict=True):
+        results.tuned[unit, process.name, name] = f"budget x{setting.multiplier:.3g}"
+    rates, cost = tocsin_rates(watches, process, size.in_control, pane, settings[:1])
     n = size.in_control_short if pane == 1 else size.in_control
-    rates += tocsin_rates(watches, process, n, pane, times[1:])[0]
+    rates += tocsin_rates(watches, process, n, pane, settings[1:])[0]
     if unit == "numeric" and process is INDEPENDENT:
         results.cost[f"Tocsin {reference:,}, panes of {pane}"] = cost * 1e6
     for name, rate in zip(names, rates, strict=True):
@@ -146,10 +158,11 @@ def _with_panes(
     runs = size.runs_others if pane == 10 else size.runs
     for change in size.changes_of(unit):
         if change.runs is None or pane == LONG:
-            made = tocsin_delays(watches, change, process, replace(size, runs=runs), pane, times)
+            few = replace(size, runs=runs)
+            made = tocsin_delays(watches, change, process, few, pane, settings)
             for name, delays in zip(names, made, strict=True):
                 results.delays[change.name, process.name, name] = delays
         if change.lasts and pane == LONG:
-            found = tocsin_recurrences(watches, change, process, size.recurring, times)
+            found = tocsin_recurrences(watches, change, process, size.recurring, settings)
             for name, one in zip(names, found, strict=True):
                 results.recurrences[change.name, process.name, name] = one

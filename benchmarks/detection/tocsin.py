@@ -2,6 +2,7 @@
 
 import time
 from collections.abc import Iterator
+from dataclasses import dataclass
 
 import numpy as np
 from numpy.typing import NDArray
@@ -9,7 +10,8 @@ from numpy.typing import NDArray
 from benchmarks.detection.judge import Alarm, Evidence, Judge
 from benchmarks.detection.streams import MILLISECONDS, Floats, Process, seeded, series
 from detectors.batch import UNSEEN, Batch, CategoricalFeature, NumericFeature, Schema
-from detectors.evidence import PaneRun
+from detectors.budget import Budget
+from detectors.evidence import PaneRun, Stream
 from detectors.pane import PaneCells, reference_outcomes
 from detectors.profile import build_profile
 from detectors.registry import calibrated, default_detectors
@@ -18,6 +20,7 @@ from detectors.sketch import Contributions, Counts
 PANE = 10_000  # ms, for the profile's idea of silence
 COARSE, LEAD = 100, 200  # events a pane, at most, until so many events before a change
 AT_ONCE = 1_000  # panes of which evidence is made at once
+NEXT_TO_NOTHING = 1e-9  # weight of the streams beside one that is alone
 OTHERS = 4  # categories beside the one that changes
 FEATURES = {"numeric": ("x",), "missing": ("x",), "correlation": ("x", "y")}
 WATCHER = {  # which stream, by detector and target, is to name the change
@@ -29,6 +32,14 @@ WATCHER = {  # which stream, by detector and target, is to name the change
     "correlation": ("joint_drift", "joint"),
     "calibration": ("calibration", "score"),
 }
+
+
+@dataclass(frozen=True, slots=True)
+class Setting:
+    """How the budget is set."""
+
+    multiplier: float = 1.0  # times the promise
+    alone: bool = False  # all of it is for the stream that is to name the change
 
 
 def pane_ends(n: int, pane: int, at: int | None = None) -> NDArray[np.int64]:
@@ -169,19 +180,27 @@ class Watch:
     def judges(
         self,
         start: int,
-        multipliers: tuple[float, ...],
+        settings: tuple[Setting, ...],
         stop_after: int | None = None,
         latching: bool = False,
     ) -> list[Judge]:
-        """Budgets of so many times the promise, for a run that begins with event `start`."""
+        """Budgets with these settings, for a run that begins with event number `start`."""
         began = start * MILLISECONDS
-        return [
-            Judge(self.streams, self.rate * m, began, stop_after, latching) for m in multipliers
-        ]
+        return [Judge(self.budget(s), began, stop_after, latching) for s in settings]
+
+    def budget(self, setting: Setting) -> Budget:
+        """The model's budget, shared alike by its streams or for one of them alone."""
+        weights = np.array([1.0 if self._watches(s) else NEXT_TO_NOTHING for s in self.streams])
+        return Budget(
+            self.streams, self.rate * setting.multiplier, weights if setting.alone else None
+        )
 
     def is_right(self, alarm: Alarm) -> bool:
         """Does it name the stream that changes?"""
-        return (alarm.stream.detector, alarm.stream.target) == WATCHER[self.unit]
+        return self._watches(alarm.stream)
+
+    def _watches(self, stream: Stream) -> bool:
+        return (stream.detector, stream.target) == WATCHER[self.unit]
 
 
 def _by_pane(made: Contributions, pane: NDArray[np.int64], panes: int, size: int) -> Counts:

@@ -11,6 +11,7 @@ from benchmarks.detection import competitors
 from benchmarks.detection.competitors.elsewhere import FOLDER, WORKER, elsewhere, installed
 from benchmarks.detection.competitors.knobs import level, scale
 from benchmarks.detection.field import SERIES_UNITS, tuned
+from benchmarks.detection.others import in_turn
 
 
 @pytest.mark.parametrize("alpha", [0.005, 0.05, 1e-4])
@@ -116,3 +117,8 @@ if not competitors.not_installed():
         assert len(found) == 6
         # In standard deviations; MMD and LSDD are computed in single precision there.
         assert max(found.values()) < 1e-3, found
+
+
+def test_rules_with_a_reference_each_take_their_part_of_a_series() -> None:
+    rules = [competitors.every(100), competitors.every(250)]
+    assert in_turn(rules)(np.zeros(1_001), None) == [100, 200, 300, 400, 500, 750, 1_000]

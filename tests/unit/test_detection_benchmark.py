@@ -32,9 +32,8 @@ from benchmarks.detection.streams import (
     series,
 )
 from benchmarks.detection.tables import recurred, shown
-from benchmarks.detection.tocsin import WATCHER, Watch, pane_ends
+from benchmarks.detection.tocsin import WATCHER, Setting, Watch, pane_ends
 from benchmarks.detection.tuning import Trial, multiplier
-from detectors.budget import Budget
 
 MEAN_1 = next(c for c in NUMERIC if c.name == "mean +1 sd")
 STILL = Change("no change", "numeric", lambda z, since: z)
@@ -51,7 +50,7 @@ def test_the_same_seed_gives_the_same_figures(unit: str) -> None:
     watches = [Watch(unit, AR5, 2_000, draw, BUDGET) for draw in range(2)]
 
     def figures() -> tuple[Rate, Delays]:
-        (rate,), _ = tocsin_rates(watches, AR5, 5_000, 100, (1.0,))
+        (rate,), _ = tocsin_rates(watches, AR5, 5_000, 100, (Setting(),))
         (delays,) = tocsin_delays(watches, change, AR5, Size(runs=2, horizon=3_000), 100)
         return rate, delays
 
@@ -170,7 +169,7 @@ def test_a_change_that_neither_finds_is_no_goal_met() -> None:
     late, never = Delays((30.0,)), Delays((np.inf,))
 
     def not_behind(own: Delays, rival: Delays) -> bool | None:
-        return Beside("", "", 5_000, 100, own, own, None, rival).not_behind
+        return Beside("", "", 5_000, 100, own, own, own, None, rival).not_behind
 
     assert not_behind(never, never) is None
     assert not_behind(late, never) is True
@@ -222,9 +221,9 @@ def test_a_trial_rings_as_often_as_the_budget_itself() -> None:
         values = control_stream("numeric", INDEPENDENT, 10_000, draw, 2_000)
         parts = watch.evidence(values, 2_000, pane_ends(10_000, 10), seeded("rest"))
         made.append(whole(list(parts)))
-    trial = Trial([Budget(w.streams, w.rate) for w in watches], made)
+    trial = Trial([w.budget(Setting()) for w in watches], made)
     for times in (1.0, 1_000.0, 4_000.0):
-        judges = [watch.judges(2_000, (times,))[0] for watch in watches]
+        judges = [watch.judges(2_000, (Setting(times),))[0] for watch in watches]
         for judge, evidence in zip(judges, made, strict=True):
             judge.see(evidence)
         assert trial.alarms(times) == sum(len(judge.alarms) for judge in judges)
@@ -235,10 +234,22 @@ def test_a_trial_rings_as_often_as_the_budget_itself() -> None:
 def test_the_multiplier_gives_the_rate_that_is_asked_for() -> None:
     watches = [numeric(2_000, draw) for draw in range(4)]
     often = 4_000  # events in which one false alarm is asked for
-    times = tune(watches, INDEPENDENT, 400_000, 100, often)
-    (rate, less), _ = tocsin_rates(watches, INDEPENDENT, 100_000, 100, (times, times / 4))
+    shared, alone = tune(watches, INDEPENDENT, 400_000, 100, often, (False, True))
+    settings = (shared, Setting(shared.multiplier / 4), alone)
+    (rate, less, other), _ = tocsin_rates(watches, INDEPENDENT, 100_000, 100, settings)
     assert rate.per_million == pytest.approx(1e6 / often, rel=0.3)
     assert less.alarms < rate.alarms / 2
+    assert other.per_million == pytest.approx(1e6 / often, rel=0.3)
+
+
+def test_a_budget_for_one_stream_alone_is_next_to_nothing_for_the_others() -> None:
+    watch = numeric(2_000)
+    shared, alone = (watch.budget(Setting(2.0, alone)) for alone in (False, True))
+    assert shared.rate == alone.rate == 2 / (BUDGET * MILLISECONDS)
+    watching = [(s.detector, s.target) == WATCHER["numeric"] for s in watch.streams]
+    assert sum(watching) == 1 and len(watching) > 1
+    assert alone.stream_weight[watching] == pytest.approx(1.0)
+    assert shared.stream_weight == pytest.approx(1 / len(watching))
 
 
 def test_a_multiplier_halves_the_logarithm() -> None:
@@ -274,7 +285,7 @@ def test_an_alarm_belongs_to_the_occurrence_that_it_came_in() -> None:
 
 def test_a_change_that_comes_and_goes_is_found_by_a_budget_that_latches() -> None:
     change = next(c for c in CHANGES if c.lasts)
-    (found,) = tocsin_recurrences([numeric(20_000)], change, INDEPENDENT, 1, (1.0,))
+    (found,) = tocsin_recurrences([numeric(20_000)], change, INDEPENDENT, 1, (Setting(),))
     assert found.alarms[0][0] == 1
     assert sum(found.alarms[0]) <= 10
 
@@ -283,8 +294,10 @@ def test_a_judge_begins_anew_or_latches() -> None:
     watch, change = numeric(20_000), MEAN_1
     values = series("numeric", INDEPENDENT, 4_000, seeded("judge"), 0, change, 1_000)
     made = list(watch.evidence(values, 0, pane_ends(4_000, 10), seeded("rest")))
-    (anew,), (latching,) = watch.judges(0, (1.0,)), watch.judges(0, (1.0,), latching=True)
-    (stopping,) = watch.judges(0, (1.0,), stop_after=1_000)
+    (anew,), (latching,) = (
+        watch.judges(0, (Setting(),), latching=latching) for latching in (False, True)
+    )
+    (stopping,) = watch.judges(0, (Setting(),), stop_after=1_000)
     for judge in (anew, latching, stopping):
         for part in made:
             judge.see(part)

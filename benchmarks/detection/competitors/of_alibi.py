@@ -10,7 +10,7 @@ from typing import Any
 
 from benchmarks.detection.competitors.elsewhere import elsewhere
 from benchmarks.detection.competitors.knobs import Knob, competitor, scale
-from benchmarks.detection.competitors.of_frouros import SIZES
+from benchmarks.detection.competitors.of_frouros import FEW, SIZES
 from benchmarks.detection.field import Competitor
 
 
@@ -22,7 +22,7 @@ def _online(
     **limits: Any,
 ) -> Competitor:
     """A detector whose statistic is compared with the limit that the knob's value stands for."""
-    sizes = {**SIZES, "warm": 1_000, "horizon": 5_000}
+    sizes = {**SIZES, "warm": 1_000, "horizon": 5_000, "processes": (*FEW, "daily season")}
     return competitor(
         name,
         lambda reference, value: elsewhere(
@@ -36,9 +36,8 @@ def _online(
 # Setting one of these up takes seconds a reference.
 MANY: dict[str, Any] = {
     "units": ("numeric", "correlation"),
-    "processes": ("independent", "AR(.5)"),
+    "processes": ("independent",),
     "in_control": 100_000,
-    "runs": 20,
 }
 ALIBI = (
     _online("CVM online", "CVMDriftOnline", scale("limit", 1.0, 1_000.0), units=("numeric",)),

@@ -18,14 +18,20 @@ SHORT = tuple(c.name for c in CHANGES if (c.horizon or 0) <= 20_000)
 SIZES: dict[str, Any] = {
     "tuning": 400_000,
     "in_control": 200_000,
-    "runs": 40,
+    "runs": 20,
     "changes": SHORT,
 }
+FEW = ("independent", "AR(.5)")  # processes, for those that cost most
 
 
 def _stepwise(name: str, detector: str, knob: Knob, **limits: Any) -> Competitor:
     return competitor(
-        name, lambda reference, value: elsewhere(detector, value), knob, **SIZES, **limits
+        name,
+        lambda reference, value: elsewhere(detector, value),
+        knob,
+        processes=FEW,
+        **SIZES,
+        **limits,
     )
 
 
@@ -40,6 +46,7 @@ FROUROS = (
         "STEPD",
         lambda reference, p: elsewhere("STEPD", None if p is None else float(norm.isf(p))),
         level("alpha"),
+        processes=FEW,
         **SIZES,
         **ERRORS,
     ),
@@ -48,6 +55,7 @@ FROUROS = (
         lambda reference, value: elsewhere("IncrementalKSTest", value, reference),
         Knob("distance", float),
         units=("numeric",),
+        processes=(*FEW, "daily season"),
         warm=1_000,
         horizon=5_000,
         **SIZES,
