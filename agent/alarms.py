@@ -74,7 +74,7 @@ class AlarmBook:
         alarm = self._raised(happening, what)
         self.standing[key] = alarm
         self.history.append(alarm)
-        self._model.counters.alarms[alarm.kind, alarm.severity] += 1
+        self._model.alarm_counts[alarm.kind, alarm.severity] += 1
         return alarm
 
     def _clear(self, key: tuple[str, str, str], time: int, reason: str) -> Alarm:

@@ -15,7 +15,6 @@ from detectors.batch import Batch, Feedback
 Ints = NDArray[np.int64]
 
 LATENCY_BOUNDS = np.array([0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 10])
-PANE_SECONDS_BOUNDS = np.array([0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0])
 REJECTED_KEPT = 50
 RECENT_BATCHES = 50  # of predictions, over which it is told whether most can be used
 
@@ -24,22 +23,14 @@ RECENT_BATCHES = 50  # of predictions, over which it is told whether most can be
 class Counters:
     """What has been read, by outcome. They run ahead of the panes."""
 
-    predictions: Counter[int] = field(default_factory=Counter)  # version code
+    predictions: Counter[str] = field(default_factory=Counter)  # version
     feedback: int = 0
     rejected: Counter[tuple[str, str]] = field(default_factory=Counter)  # topic, reason
     late: Counter[str] = field(default_factory=Counter)  # topic
-    alarms: Counter[tuple[str, str]] = field(default_factory=Counter)  # kind, severity
-    latency: Ints = field(init=False)  # (versions, bounds + 1)
-    latency_sum: NDArray[np.float64] = field(init=False)
-    pane_seconds: Ints = field(init=False)
-    pane_seconds_sum: float = 0.0
+    latency: dict[str, Ints] = field(default_factory=dict)  # version: (bounds + 1,)
+    latency_sum: Counter[str] = field(default_factory=Counter)  # version: microseconds
     recent: deque[tuple[int, int]] = field(default_factory=lambda: deque(maxlen=RECENT_BATCHES))
     recent_rejected: deque[Rejected] = field(default_factory=lambda: deque(maxlen=REJECTED_KEPT))
-
-    def __post_init__(self) -> None:
-        self.latency = np.zeros((Vocabulary().limit + 1, len(LATENCY_BOUNDS) + 1), dtype=np.int64)
-        self.latency_sum = np.zeros(len(self.latency))
-        self.pane_seconds = np.zeros(len(PANE_SECONDS_BOUNDS) + 1, dtype=np.int64)
 
     def reject(
         self, batch: RawBatch | TableBatch, decoded: Decoded[Batch] | Decoded[Feedback]
@@ -53,15 +44,42 @@ class Counters:
                 Rejected(batch.topic, batch.partition, offset, rejection.reason, rejection.excerpt)
             )
 
-    def observe_latency(self, version: NDArray[np.int32], latency: NDArray[np.float64]) -> None:
-        """Count latencies (seconds, NaN where unknown) by version."""
+    def count(
+        self, version: NDArray[np.int32], latency: NDArray[np.float64], names: Vocabulary
+    ) -> None:
+        """Count predictions of these versions, and their latencies (seconds, NaN: unknown)."""
         known = ~np.isnan(latency)
-        if known.any():
-            bucket = np.searchsorted(LATENCY_BOUNDS, latency[known], side="left")
-            np.add.at(self.latency, (version[known], bucket), 1)
-            np.add.at(self.latency_sum, version[known], latency[known])
+        bucket = np.searchsorted(LATENCY_BOUNDS, latency, side="left")
+        for code in np.flatnonzero(np.bincount(version)).tolist():
+            of, name = version == code, names.name(code)
+            self.predictions[name] += int(of.sum())
+            timed = of & known
+            if timed.any():
+                counts = np.bincount(bucket[timed], minlength=len(LATENCY_BOUNDS) + 1)
+                self.latency[name] = self.latency.get(name, 0) + counts
+                # Whole microseconds add up to the same whatever their order.
+                self.latency_sum[name] += int(np.rint(latency[timed] * 1e6).sum())
 
-    def observe_pane(self, seconds: float) -> None:
-        """Count the time that closing panes took."""
-        self.pane_seconds[np.searchsorted(PANE_SECONDS_BOUNDS, seconds)] += 1
-        self.pane_seconds_sum += seconds
+    def add(self, other: "Counters") -> None:
+        """Add those of another partition."""
+        for name in ("predictions", "rejected", "late", "latency_sum"):
+            getattr(self, name).update(getattr(other, name))
+        self.feedback += other.feedback
+        for version, counts in other.latency.items():
+            self.latency[version] = self.latency.get(version, 0) + counts
+
+
+PANE_SECONDS_BOUNDS = np.array([0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0])
+
+
+class PaneSeconds:
+    """How long it took to judge panes, as a histogram."""
+
+    def __init__(self) -> None:
+        self.counts = np.zeros(len(PANE_SECONDS_BOUNDS) + 1, dtype=np.int64)
+        self.sum = 0.0
+
+    def observe(self, seconds: float) -> None:
+        """Count one time that panes were judged."""
+        self.counts[np.searchsorted(PANE_SECONDS_BOUNDS, seconds)] += 1
+        self.sum += seconds

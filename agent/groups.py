@@ -48,6 +48,11 @@ class Groups:
         self._first_version = 1 + len(self._segment_names)
 
     @property
+    def first_version(self) -> int:
+        """Number of the first version's group."""
+        return self._first_version
+
+    @property
     def count(self) -> int:
         """Number of groups there can be."""
         return self._first_version + self._versions.limit + 1

@@ -9,13 +9,13 @@ from numpy.typing import NDArray
 
 from agent.config import Config, ModelConfig
 from agent.errors import UsageError
+from agent.fold import Clocks
 from agent.intake.decode import Reader
 from agent.intake.fields import Slot
 from agent.intake.source import RawBatch, TableBatch
 from agent.intake.table import Reference, from_chunks
 from agent.intake.times import ABSENT, parse_times
-from agent.join import Join
-from agent.model import Model, Partition, Recorder
+from agent.model import Model, Recorder
 from agent.panes import NEVER, PartitionClock
 from agent.profile_file import profile_hash
 from agent.publish.snapshot import Alarm
@@ -41,7 +41,7 @@ class Learner:
         self._log = structlog.get_logger("agent.learning").bind(model=name)
         self._kept: list[tuple[Raw, bool, int]] = []  # batch, whether predictions, latest
         self._times: list[NDArray[np.int64]] = []  # usable times of each batch of predictions
-        self._partitions: dict[int, Partition] = {}
+        self._clocks: dict[int, Clocks] = {}
         self._ended: set[tuple[bool, int]] = set()
         self._bytes = 0
         self.problem = ""  # why learning failed last
@@ -52,26 +52,26 @@ class Learner:
         """Predictions kept so far."""
         return sum(map(len, self._times))
 
-    def partition(self, number: int) -> Partition:
+    def clocks(self, number: int) -> Clocks:
         """Clocks of a partition; they decide when learning is complete."""
-        if number not in self._partitions:
+        if number not in self._clocks:
             pane, lateness = self._settings.pane, self._settings.lateness
-            clocks = PartitionClock(pane, lateness), PartitionClock(pane, lateness)
-            self._partitions[number] = Partition(*clocks, Join(0, 0, 0, 0))
-        return self._partitions[number]
+            clocks = (PartitionClock(pane, lateness) for _ in range(2))
+            self._clocks[number] = Clocks(*clocks)
+        return self._clocks[number]
 
     def predictions(self, raw: Raw, latest: int) -> None:
         """Keep predictions; they are decoded once it is known what they hold."""
         _, times = self._timed(raw)
         usable = times[(times >= 0) & (times <= latest)]
-        self.partition(raw.partition).predictions.assign(usable)
+        self.clocks(raw.partition).predictions.assign(usable)
         self._times.append(usable)
         self._keep(raw, True, latest)
 
     def feedback(self, raw: Raw, latest: int) -> None:
         """Keep feedback."""
         _, times = self._timed(raw, True)
-        self.partition(raw.partition).feedback.assign(times[(times >= 0) & (times <= latest)])
+        self.clocks(raw.partition).feedback.assign(times[(times >= 0) & (times <= latest)])
         self._keep(raw, False, latest)
 
     def _keep(self, raw: Raw, predictions: bool, latest: int) -> None:
@@ -82,7 +82,7 @@ class Learner:
     def close(self) -> list[Alarm]:
         """Learn if there is enough; returns what the model then has to say."""
         edge = self._edge()
-        complete = min((p.watermark for p in self._partitions.values()), default=NEVER)
+        complete = min((c.watermark for c in self._clocks.values()), default=NEVER)
         if edge is not None and complete >= edge:
             self._learn(edge)
         elif self._bytes >= MOST_BYTES and self.seen:
@@ -95,8 +95,7 @@ class Learner:
         """A topic's partition holds no more: its watermark follows the other topic's."""
         if recorded:
             self._ended.add((predictions, number))
-        partition = self.partition(number)
-        clocks = partition.predictions, partition.feedback
+        clocks = self.clocks(number).predictions, self.clocks(number).feedback
         ended, other = clocks if predictions else clocks[::-1]
         ended.advance(other.watermark)
 
@@ -130,13 +129,13 @@ class Learner:
         digest = profile_hash(profile)
         model = Model(self.name, self.config, self._settings, profile, digest, edge)
         model.recorder = self.recorder
-        model.counters.rejected.update(self.rejected)
+        model.unlearnable.update(self.rejected)
         for raw, predictions, latest in self._kept:
             (model.predictions if predictions else model.feedback)(raw, latest)
         # Only now: no pane is closed yet, so that none of the rows above comes late.
-        for number, partition in self._partitions.items():
-            model.partition(number).predictions.advance(partition.predictions.floor)
-            model.partition(number).feedback.advance(partition.feedback.floor)
+        for number, clocks in self._clocks.items():
+            model.clocks(number).predictions.advance(clocks.predictions.floor)
+            model.clocks(number).feedback.advance(clocks.feedback.floor)
         for predictions, number in sorted(self._ended):
             model.end_of(predictions, number)
         self._log.info("learned a profile", rows=profile.rows, profile=digest)
@@ -179,9 +178,8 @@ class Learner:
 
 
 def _rows(raw: Raw, rows: NDArray[np.intp]) -> Raw:
-    offsets, wanted = raw.offsets[rows], rows.tolist()
+    wanted = rows.tolist()
     if isinstance(raw, RawBatch):
-        values = [raw.values[i] for i in wanted]
-        return replace(raw, values=values, offsets=offsets, times=raw.times[rows])
+        return raw.take(wanted)
     columns = {name: [cells[i] for i in wanted] for name, cells in raw.columns.items()}
-    return replace(raw, columns=columns, offsets=offsets)
+    return replace(raw, columns=columns, offsets=raw.offsets[wanted])

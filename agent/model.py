@@ -1,35 +1,30 @@
-"""One model's straight line: decode, join, panes, fold, merge, detect, budget."""
+"""One model: its partitions fold, their panes are merged, detectors and budgets judge."""
 
 import time as wall
+from collections import Counter, deque
 from collections.abc import Collection
-from dataclasses import dataclass, field, replace
 from typing import Protocol
 
 import numpy as np
 from numpy.typing import NDArray
 
-from agent.ages import Ages
 from agent.alarms import AlarmBook
 from agent.config import Config, ModelConfig
-from agent.counters import Counters
+from agent.counters import REJECTED_KEPT, Counters, PaneSeconds
 from agent.detection import Detection, DetectionState, Happening
 from agent.fitting import check_profile, detectors_of
-from agent.folding import fold_batch, fold_labels, fold_outcomes, fold_shown, fold_versions
+from agent.fold import Clocks, Facts, Fold, Layout, earliest, latest
 from agent.groups import Groups
-from agent.intake.decode import FeedbackDecoder, PredictionDecoder
 from agent.intake.source import RawBatch, TableBatch
 from agent.intake.vocabulary import Vocabulary
-from agent.join import Corrections, Join
+from agent.join import Join
+from agent.merge import Merge
 from agent.offsets import OffsetBook
-from agent.panes import FOREVER, NEVER, Entries, OpenPanes, PartitionClock, summed
-from agent.publish.snapshot import Alarm
+from agent.panes import FOREVER, NEVER, Entries
+from agent.publish.snapshot import Alarm, Rejected
 from agent.renewal import carried
 from agent.windows import Window
-from detectors.accuracy import performance_sketch
-from detectors.batch import Batch, Outcomes, protected_codes
 from detectors.evidence import RatioDetector, Severity
-from detectors.fairness.groups import GroupCells
-from detectors.labels import cells as labels
 from detectors.pane import PaneCells
 from detectors.power import Power, power
 from detectors.profile import Profile
@@ -38,22 +33,6 @@ from detectors.traffic.volume import Traffic
 Ints = NDArray[np.int64]
 
 HOUR = 3_600_000  # milliseconds
-
-
-@dataclass(slots=True)
-class Partition:
-    """What belongs to one partition of a model's two topics."""
-
-    predictions: PartitionClock
-    feedback: PartitionClock
-    join: Join
-    detected: OpenPanes = field(default_factory=OpenPanes)  # input and error cells
-    shown: OpenPanes = field(default_factory=OpenPanes)  # cells of performance and by group
-
-    @property
-    def watermark(self) -> int:
-        """Event time that both topics have passed."""
-        return min(self.predictions.watermark, self.feedback.watermark)
 
 
 class Recorder(Protocol):
@@ -95,36 +74,34 @@ class Model:
         check_profile(name, config, profile)
         self._detect_after = detect_after
         self.pane = int(settings.pane)
+        self.layout = Layout(config, settings, profile)
+        self.pane_cells, self.cells = self.layout.pane_cells, self.layout.pane_cells.inputs
+        self.performance, self.by_group = self.layout.performance, self.layout.by_group
+        self.first_version_cell = self.layout.first_version_cell
         self.versions = Vocabulary()
-        self.counters = Counters()
         self.groups = Groups(profile.schema, config.segments, self.versions)
-        self.pane_cells = PaneCells(profile)
-        self.cells = self.pane_cells.inputs
-        self.performance = performance_sketch(profile.schema, self.groups.count)
-        self.by_group = GroupCells(profile.schema)  # its cells are shown after performance's
-        self._decode_predictions = PredictionDecoder(profile.schema, config.fields, self.versions)
-        self._decode_feedback = FeedbackDecoder(profile.schema, config.fields)
+        self.folds: dict[int, Fold] = {}  # by partition
+        self.recent_rejected: deque[Rejected] = deque(maxlen=REJECTED_KEPT)
+        self.unlearnable: Counter[tuple[str, str]] = Counter()  # topic, reason: while learning
+        topics = str(config.predictions.topic), str(config.feedback.topic)
+        self.merge = Merge(self.layout, topics, self.versions)
         self.detection = self._detection(profile, self.pane_cells)
         self.state: DetectionState = self.detection.start()
-        self.partitions: dict[int, Partition] = {}
         spans = {w: w // self.pane for w in settings.windows}
-        self.first_version_cell = self.pane_cells.size
-        size = self.first_version_cell + self.versions.limit + 1
+        size, shown_size = self.layout.detected_size, self.layout.shown_size
         self.detected: dict[int, Window] = {w: Window(n, size) for w, n in spans.items()}
-        shown_size = self.performance.size + self.by_group.size
         self.shown: dict[int, Window] = {w: Window(n, shown_size) for w, n in spans.items()}
         self.offsets = OffsetBook(self.detected.values())
         self.detected_total = np.zeros(size, dtype=np.int64)
         self.shown_total = np.zeros(shown_size, dtype=np.int64)
         self.alarms = AlarmBook(self)
+        self.alarm_counts: Counter[tuple[str, str]] = Counter()  # kind, severity
         self._power = self._powers()
         self.recorder: Recorder | None = None
         self.traffic_ends = FOREVER  # the end of a recording is no silence
         self.closed = NEVER  # number of the first pane that is not closed
         self.panes = 0
-        self.first_time: int | None = None
-        self.last_time: int | None = None
-        self.last_joined: int | None = None
+        self.pane_seconds = PaneSeconds()
 
     def _detection(self, profile: Profile, cells: PaneCells) -> Detection:
         share = 1000 * len(self.settings.models)
@@ -148,6 +125,7 @@ class Model:
         detection = self._detection(profile, cells)
         self.state = carried(self.detection, self.state, detection, anew)
         self.profile, self.profile_hash = profile, digest
+        self.layout.renew(profile, cells)
         self.pane_cells, self.cells = cells, cells.inputs
         self.detection = detection
         self._power = self._powers()
@@ -180,90 +158,64 @@ class Model:
             found[target] = made.detectable(per_second * 3600, per_second, weight, rate)
         return found
 
-    def partition(self, number: int) -> Partition:
-        """The partition of that number; a new one has seen nothing."""
-        if number not in self.partitions:
-            lateness, feedback = int(self.settings.lateness), self.config.feedback
-            made = Partition(
-                PartitionClock(self.pane, lateness),
-                PartitionClock(self.pane, lateness),
-                Join(
-                    int(feedback.horizon),
-                    int(feedback.corrections),
-                    int(feedback.early),
-                    int(feedback.memory),
-                    Ages(labels.ages(int(feedback.horizon)), self.pane),
-                ),
-            )
-            if self.closed > NEVER:
-                # What is closed stays closed: older rows of a partition that comes late are late.
-                for clock in (made.predictions, made.feedback):
-                    clock.advance(self.closed * self.pane + lateness)
-            self.partitions[number] = made
-        return self.partitions[number]
+    def partition(self, number: int) -> Fold:
+        """The fold of that partition; a new one has seen nothing.
+
+        What is closed stays closed: older rows of a partition that comes late are late.
+        """
+        if number not in self.folds:
+            self.folds[number] = Fold(self.layout, number, self.closed, self.recent_rejected)
+        return self.folds[number]
+
+    def clocks(self, number: int) -> Clocks:
+        """The clocks of a partition."""
+        return self.partition(number).clocks
 
     def predictions(self, raw: RawBatch | TableBatch, latest: int) -> None:
         """Take in a batch of predictions; times after `latest` (milliseconds) are rejected."""
-        decoded = self._decode_predictions.decode(raw, latest=latest)
-        self.counters.reject(raw, decoded)
-        self.counters.recent.append((len(decoded.rows), len(decoded.rejected)))
-        partition = self.partition(raw.partition)
-        batch = decoded.rows
-        if not len(batch):
-            return
-        times, late = partition.predictions.assign(batch.time)
-        self.counters.late[raw.topic] += int(late.sum())
-        batch = replace(batch, time=times)
-        self.offsets.add((raw.topic, raw.partition), times // self.pane, raw.offsets[decoded.index])
-        new, outcomes, corrections = partition.join.predictions(
-            batch, self.groups.of(batch), protected_codes(self.profile.schema, batch)
-        )
-        if not new.all():
-            self.counters.rejected[raw.topic, "duplicate"] += int((~new).sum())
-            batch = batch.take(new)
-        self._saw(batch)
-        partition.detected.add(fold_batch(self.pane_cells, batch, self.pane))
-        partition.detected.add(fold_versions(batch, self.pane, self.first_version_cell))
-        self._fold(partition, outcomes, corrections)
+        self.partition(raw.partition).predictions(raw, latest)
 
     def feedback(self, raw: RawBatch | TableBatch, latest: int) -> None:
         """Take in a batch of feedback; times after `latest` (milliseconds) are rejected."""
-        decoded = self._decode_feedback.decode(raw, latest=latest)
-        self.counters.reject(raw, decoded)
-        partition = self.partition(raw.partition)
-        rows = decoded.rows
-        times, late = partition.feedback.assign(rows.time)
-        self.counters.late[raw.topic] += int(late.sum())
-        self.counters.feedback += len(rows)
-        self.offsets.add((raw.topic, raw.partition), times // self.pane, raw.offsets[decoded.index])
-        schema = self.profile.schema
-        outcomes, corrections = partition.join.feedback(
-            replace(rows, time=times),
-            schema.score_columns,
-            self.groups.memberships,
-            len(schema.protected),
-        )
-        self._fold(partition, outcomes, corrections)
+        self.partition(raw.partition).feedback(raw, latest)
 
-    def _saw(self, batch: Batch) -> None:
-        versions = np.bincount(batch.version)
-        for version in np.flatnonzero(versions).tolist():
-            self.counters.predictions[version] += int(versions[version])
-        self.counters.observe_latency(batch.version, batch.latency)
-        if len(batch):
-            first, last = int(batch.time.min()), int(batch.time.max())
-            self.first_time = first if self.first_time is None else min(first, self.first_time)
-            self.last_time = last if self.last_time is None else max(last, self.last_time)
+    @property
+    def counters(self) -> Counters:
+        """What the partitions at hand have counted, together."""
+        found = Counters()
+        found.rejected.update(self.unlearnable)
+        for _, fold in sorted(self.folds.items()):
+            found.add(fold.counters)
+        return found
 
-    def _fold(self, partition: Partition, outcomes: Outcomes, corrections: Corrections) -> None:
-        partition.detected.add(fold_outcomes(self.pane_cells, outcomes, self.pane))
-        time, delay = partition.join.delayed()
-        made = fold_labels(self.pane_cells, time, labels.delay_cells(delay), self.pane)
-        partition.detected.add(made)
-        if len(outcomes):
-            self.last_joined = max(self.last_joined or NEVER, int(outcomes.time.max()))
-        for sketch, first in ((self.performance, 0), (self.by_group, self.performance.size)):
-            partition.shown.add(fold_shown(sketch, outcomes, corrections, self.pane, first))
+    @property
+    def joins(self) -> list[Join]:
+        """The joins of the partitions at hand."""
+        return [fold.join for _, fold in sorted(self.folds.items())]
+
+    @property
+    def facts(self) -> list[Facts]:
+        """What is known of each partition: of those at hand, as of now."""
+        now = {number: fold.facts() for number, fold in self.folds.items()}
+        return [facts for _, facts in sorted((self.merge.facts | now).items())]
+
+    @property
+    def first_time(self) -> int | None:
+        """The earliest prediction's, milliseconds."""
+        return earliest([f.first_time for f in self._folded()])
+
+    @property
+    def last_time(self) -> int | None:
+        """The latest prediction's, milliseconds."""
+        return latest([f.last_time for f in self._folded()])
+
+    @property
+    def last_joined(self) -> int | None:
+        """The latest joined row's, milliseconds."""
+        return latest([f.last_joined for f in self._folded()])
+
+    def _folded(self) -> list[Fold | Facts]:
+        return [*self.merge.facts.values(), *self.folds.values()]
 
     @property
     def learning(self) -> bool:
@@ -287,31 +239,34 @@ class Model:
     @property
     def watermark(self) -> int:
         """Event time up to which every partition is complete, milliseconds."""
-        return min((p.watermark for p in self.partitions.values()), default=NEVER)
+        known = {n: before * self.pane for n, before in self.merge.frontier.items()}
+        known |= {number: fold.watermark for number, fold in self.folds.items()}
+        return min(known.values(), default=NEVER)
 
     def close(self) -> list[Alarm]:
-        """Close all panes that the watermark has passed; returns alarms raised or cleared."""
-        if self.watermark <= NEVER:
-            return []
-        before = self.watermark // self.pane
+        """Close all panes that every partition has passed; returns alarms raised or cleared."""
+        for _, fold in sorted(self.folds.items()):
+            closed = fold.close()
+            if closed is not None:
+                self.merge.take(closed)
+        return self.judge()
+
+    def judge(self) -> list[Alarm]:
+        """Judge the panes that all partitions have closed; returns alarms raised or cleared."""
+        before = self.merge.complete(self.folds)
         if before <= self.closed:
             return []
         began = wall.perf_counter()
-        for partition in self.partitions.values():
-            aged = partition.join.aged(before * self.pane)
-            cell = labels.age_cells(aged.age, aged.labelled)
-            partition.detected.add(fold_labels(self.pane_cells, aged.time, cell, self.pane))
-        detected = summed([p.detected.close(before) for p in self.partitions.values()])
-        shown = summed([p.shown.close(before) for p in self.partitions.values()])
-        for partition in self.partitions.values():
-            partition.join.expire(partition.predictions.open_from, before * self.pane)
+        detected, shown, offsets = self.merge.close(before)
+        for at, ranges in offsets:
+            self.offsets.add(at, ranges)
         judged = detected.take(detected.pane >= self._detect_after // self.pane)
         until = min(before * self.pane, self.traffic_ends)
         self.state, happened = self.detection.step(self.state, judged, until)
         self.closed = before
         self.panes += len(np.unique(detected.pane))
         alarms = self._publish(detected, shown, happened)
-        self.counters.observe_pane(wall.perf_counter() - began)
+        self.pane_seconds.observe(wall.perf_counter() - began)
         return alarms
 
     def _publish(self, detected: Entries, shown: Entries, happened: list[Happening]) -> list[Alarm]:
@@ -351,24 +306,24 @@ class Model:
 
         With `recorded` it is the end of a recording, which is no silence of the model.
         """
-        partition = self.partition(number)
+        clocks = self.clocks(number)
         if predictions:
-            partition.predictions.advance(partition.feedback.watermark)
+            clocks.predictions.advance(clocks.feedback.watermark)
             if recorded:
-                newest = max(p.predictions.newest for p in self.partitions.values())
+                newest = max(f.clocks.predictions.newest for f in self.folds.values())
                 self.traffic_ends = (newest // self.pane + 1) * self.pane
         else:
-            partition.feedback.advance(partition.predictions.watermark)
+            clocks.feedback.advance(clocks.predictions.watermark)
 
     def finish(self) -> list[Alarm]:
         """The end of all input: close every pane that holds something."""
-        clocks = [c for p in self.partitions.values() for c in (p.predictions, p.feedback)]
+        clocks = [c for f in self.folds.values() for c in (f.clocks.predictions, f.clocks.feedback)]
         newest = max((c.newest for c in clocks), default=NEVER)
         if newest == NEVER:
             return []
         for clock in clocks:
             clock.advance((newest // self.pane + 1) * self.pane)
         alarms = self.close()
-        for partition in self.partitions.values():
-            partition.join.finish()
+        for fold in self.folds.values():
+            fold.join.finish()
         return alarms

@@ -47,16 +47,42 @@ def merged(parts: list[Ranges]) -> Ranges:
     )
 
 
+class OpenOffsets:
+    """Offsets by pane of one partition, of each topic, while panes are open."""
+
+    def __init__(self) -> None:
+        self.parts: dict[str, list[Ranges]] = {}
+
+    def add(self, topic: str, pane: Ints, offset: Ints) -> None:
+        """Records (n,): the pane each was put into, and its offset."""
+        if not len(pane):
+            return
+        parts = self.parts.setdefault(topic, [])
+        parts.append(merged([Ranges(pane, offset, offset)]))
+        if len(parts) > COMPACT_AFTER:
+            self.parts[topic] = [merged(parts)]
+
+    def close(self, before: int) -> tuple[tuple[str, Ranges], ...]:
+        """Take out the panes below `before`, by topic."""
+        taken = []
+        for topic, parts in sorted(self.parts.items()):
+            everything = merged(parts)
+            now = int(np.searchsorted(everything.number, before))
+            self.parts[topic] = [everything.take(slice(now, None))]
+            taken.append((topic, everything.take(slice(now))))
+        return tuple(taken)
+
+
 @dataclass(slots=True)
 class _Partition:
-    """One partition: panes that are open, and buckets of closed ones for each window."""
+    """One partition: panes that still wait for others, and buckets of the rest for each window."""
 
     open: list[Ranges] = field(default_factory=list)
     closed: dict[int, Ranges] = field(default_factory=dict)  # by the window's span
 
 
 class OffsetBook:
-    """Offsets by pane while panes are open, then by bucket of each window: bounded as they are.
+    """Offsets by pane while others are waited for, then by bucket of each window: bounded alike.
 
     Parameters
     ----------
@@ -68,12 +94,12 @@ class OffsetBook:
         self._width = {w.span: w.width for w in windows}
         self._partitions: dict[TopicPartition, _Partition] = {}
 
-    def add(self, at: TopicPartition, pane: Ints, offset: Ints) -> None:
-        """Records (n,) of one partition: the pane each was put into, and its offset."""
-        if not len(pane):
+    def add(self, at: TopicPartition, ranges: Ranges) -> None:
+        """Panes of one partition that it has closed."""
+        if not len(ranges.number):
             return
         partition = self._partitions.setdefault(at, _Partition())
-        partition.open.append(merged([Ranges(pane, offset, offset)]))
+        partition.open.append(ranges)
         if len(partition.open) > COMPACT_AFTER:
             partition.open = [merged(partition.open)]
 

@@ -111,7 +111,7 @@ class Pipeline:
         for topic, number in partitions:
             numbers.setdefault(topic, set()).add(number)
             for name, _ in self._readers.get(topic, []):
-                self.model(name).partition(number)
+                self.model(name).clocks(number)
         self.uneven = ""
         for name in self.models:
             topics = _topics(self.config.models[name])
@@ -137,8 +137,8 @@ class Pipeline:
             if behind != 0 or now - arrived < patience:
                 continue
             for name, predictions in self._readers.get(at[0], []):
-                partition = self.model(name).partition(at[1])
-                clock = partition.predictions if predictions else partition.feedback
+                clocks = self.model(name).clocks(at[1])
+                clock = clocks.predictions if predictions else clocks.feedback
                 clock.advance(int((now - patience) * 1000) - self.config.lateness)
 
     def close(self) -> list[Alarm]:

@@ -65,7 +65,7 @@ def fairness(model: Model) -> dict[str, dict[str, dict[str, float]]]:
 
 def blind(model: Model) -> list[str]:
     """What could not be judged over the whole replay."""
-    joined = sum(p.join.counts["joined"] for p in model.partitions.values())
+    joined = sum(join.counts["joined"] for join in model.joins)
     reasons = []
     if model.first_time is None:
         reasons.append("no_traffic")
@@ -80,18 +80,19 @@ def blind(model: Model) -> list[str]:
 
 def _records(model: Model) -> dict[str, Any]:
     counts: Counter[str] = Counter()
-    for partition in model.partitions.values():
-        counts.update(partition.join.counts)
+    for join in model.joins:
+        counts.update(join.counts)
     rejected: Counter[str] = Counter()
-    for (_, reason), n in model.counters.rejected.items():
+    counters = model.counters
+    for (_, reason), n in counters.rejected.items():
         rejected[reason] += n
     outcomes = ("joined", "orphan", "duplicate", "corrected", "withdrawn", "expired")
     return {
-        "predictions": sum(model.counters.predictions.values()),
-        "feedback": model.counters.feedback,
+        "predictions": sum(counters.predictions.values()),
+        "feedback": counters.feedback,
         **{name: counts[name] for name in outcomes},
         "forgotten": counts["forgotten"],
-        "late": sum(model.counters.late.values()),
+        "late": sum(counters.late.values()),
         "rejected": dict(sorted(rejected.items())),
     }
 

@@ -8,6 +8,7 @@ from agent import displays
 from agent.config.units import format_duration
 from agent.counters import LATENCY_BOUNDS, PANE_SECONDS_BOUNDS
 from agent.detection import SEVERITIES
+from agent.fold import Facts
 from agent.intake.source import TopicPartition
 from agent.join import DELAY_BOUNDS, Join
 from agent.learning import Learner
@@ -57,9 +58,8 @@ def status(model: Model | Learner, lag: Mapping[TopicPartition, int], now: float
     """One model's numbers."""
     if isinstance(model, Learner):
         return _learning(model)
-    counters, joins = model.counters, [p.join for p in model.partitions.values()]
-    remembered = [j.remembered for j in joins]
-    known, labelled = (sum(r[i] for r in remembered) for i in (0, 1))
+    counters, joins, facts = model.counters, model.joins, model.facts
+    known, labelled = (sum(getattr(f, n) for f in facts) for n in ("remembered", "labelled"))
     names = {w: format_duration(w) for w in model.detected}
     outcomes = ("joined", "orphan", "duplicate", "corrected", "withdrawn", "expired")
     ratios = {names[w]: displays.ratios(model, d.total) for w, d in model.detected.items()}
@@ -72,7 +72,7 @@ def status(model: Model | Learner, lag: Mapping[TopicPartition, int], now: float
         last_time=model.last_time,
         watermark=model.watermark if model.watermark > NEVER else None,
         panes=model.panes,
-        predictions={(model.versions.name(v),): n for v, n in counters.predictions.items()},
+        predictions={(version,): n for version, n in counters.predictions.items()},
         feedback={(o,): sum(j.counts[o] for j in joins) for o in outcomes},
         rejected={key: n for key, n in counters.rejected.items()},
         forgotten=float(sum(j.counts["forgotten"] for j in joins)),
@@ -80,10 +80,8 @@ def status(model: Model | Learner, lag: Mapping[TopicPartition, int], now: float
         label_coverage=labelled / known if known else None,
         label_delay=_label_delay(joins),
         latency={
-            model.versions.name(v): _histogram(
-                LATENCY_BOUNDS, counters.latency[v], float(counters.latency_sum[v])
-            )
-            for v in np.flatnonzero(counters.latency.sum(axis=1)).tolist()
+            version: _histogram(LATENCY_BOUNDS, counts, counters.latency_sum[version] / 1e6)
+            for version, counts in counters.latency.items()
         },
         missing=_by_window(ratios, "missing"),
         invalid=_by_window(ratios, "invalid"),
@@ -110,13 +108,13 @@ def status(model: Model | Learner, lag: Mapping[TopicPartition, int], now: float
             for measure, value in measured.items()
         },
         detectable_shift={(t,): shift for t, shift in model.detectable_shifts().items()},
-        blind=_blind(model, lag, now, known, labelled),
+        blind=_blind(model, lag, now, facts),
         alarms=tuple(sorted(model.alarms.standing.values(), key=lambda a: -a.raised_at)),
         cleared=tuple(model.alarms.cleared),
-        alarms_total={key: n for key, n in counters.alarms.items()},
-        recent_rejected=tuple(reversed(counters.recent_rejected)),
+        alarms_total={key: n for key, n in model.alarm_counts.items()},
+        recent_rejected=tuple(reversed(model.recent_rejected)),
         pane_seconds=_histogram(
-            PANE_SECONDS_BOUNDS, counters.pane_seconds, counters.pane_seconds_sum
+            PANE_SECONDS_BOUNDS, model.pane_seconds.counts, model.pane_seconds.sum
         ),
         traffic=model.traffic(),
         traffic_bucket=model.traffic_bucket,
@@ -166,7 +164,7 @@ def _evidence(model: Model) -> dict[tuple[str, ...], float]:
 
 
 def _blind(
-    model: Model, lag: Mapping[TopicPartition, int], now: float, known: int, labelled: int
+    model: Model, lag: Mapping[TopicPartition, int], now: float, facts: list[Facts]
 ) -> dict[tuple[str, ...], float]:
     """Each way of not seeing, and whether it holds: green never means that there are no data."""
     topics = (model.config.predictions.topic, model.config.feedback.topic)
@@ -174,12 +172,13 @@ def _blind(
     latest = model.detected[max(model.detected)].total
     first = model.cells.columns[0]
     rows = int(latest[first.start : first.stop].sum())
-    accepted, rejected = (sum(n[i] for n in model.counters.recent) for i in (0, 1))
+    unlabelled = sum(f.remembered - f.labelled for f in facts)
+    accepted, rejected = (sum(getattr(f, n) for f in facts) for n in ("accepted", "rejected"))
     patience = min(model.config.feedback.horizon, LABELS_BY)
     since_label = model.watermark - (model.last_joined or model.first_time or model.watermark)
     holds = {
         "no_traffic": rows == 0 or any(a.kind == "silence" for a in model.alarms.standing.values()),
-        "no_feedback": known - labelled >= FEW_LABELS and since_label >= patience,
+        "no_feedback": unlabelled >= FEW_LABELS and since_label >= patience,
         "lagging": waiting and model.watermark < now * 1000 - LAGGING,
         "too_few": model.profile.rows < FEW_REFERENCE or bool(model.detection.deaf),
         "undecodable": rejected > accepted,

@@ -6,7 +6,7 @@ import numpy as np
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from agent.offsets import OffsetBook
+from agent.offsets import OffsetBook, OpenOffsets
 from agent.windows import BUCKETS, Window
 from tests.watched import FEEDBACK, LATEST, MINUTE, MOVED, PREDICTIONS, Watched
 
@@ -15,6 +15,14 @@ AT = ("t", 0)
 
 def windows(*spans):
     return [Window(span, 1) for span in spans]
+
+
+def put_into(book, at, pane, offset):
+    """Records of a partition that closes their panes at once."""
+    partition = OpenOffsets()
+    partition.add(at[0], pane, offset)
+    for topic, ranges in partition.close(2**62):
+        book.add((topic, at[1]), ranges)
 
 
 records = st.lists(st.integers(0, 300), max_size=80)
@@ -31,7 +39,7 @@ def test_first_and_last_are_those_of_the_panes_whatever_the_batches(panes, cuts,
     for piece in pieces:
         pane = np.maximum(np.array([panes[i] for i in piece], dtype=np.int64), floor)
         put += list(zip(pane.tolist(), piece.tolist(), strict=True))
-        book.add(AT, pane, piece.astype(np.int64))
+        put_into(book, AT, pane, piece.astype(np.int64))
         floor = data.draw(st.integers(floor, max(before, floor)))
         book.advance(floor)
     book.advance(max(before, floor))
@@ -45,8 +53,8 @@ def test_first_and_last_are_those_of_the_panes_whatever_the_batches(panes, cuts,
 def test_older_panes_come_from_the_window_that_reaches_them_in_whole_buckets():
     book = OffsetBook(windows(30, 2000))
     for pane in range(1000):
-        book.add(AT, np.array([pane]), np.array([10 * pane]))
-        book.add(("u", 1), np.array([pane]), np.array([pane]))
+        put_into(book, AT, np.array([pane]), np.array([10 * pane]))
+        put_into(book, ("u", 1), np.array([pane]), np.array([pane]))
     book.advance(1000)
     assert book.since(990, 1000) == [(AT, 9900, 9990), (("u", 1), 990, 999)]
     assert book.since(150, 1000) == [(AT, 1000, 9990), (("u", 1), 100, 999)]
@@ -56,7 +64,7 @@ def test_older_panes_come_from_the_window_that_reaches_them_in_whole_buckets():
 def test_it_is_bounded_however_long_it_runs():
     book, most = OffsetBook(windows(30, 360, 8640)), 0
     for pane in range(20_000):
-        book.add(AT, np.full(3, pane), np.arange(3 * pane, 3 * pane + 3))
+        put_into(book, AT, np.full(3, pane), np.arange(3 * pane, 3 * pane + 3))
         if pane % 50 == 49:
             book.advance(pane)
             (partition,) = book._partitions.values()

@@ -1,0 +1,239 @@
+"""One partition of a model: decoded, joined, and folded into panes until they close.
+
+All of it depends on the records of that partition alone, and on the wall clock only where the
+partition is read to its end and silent. What its closed panes hold is handed on as `Closed`, to the
+model in this process or, where several agents share the work, by way of a topic.
+"""
+
+from collections import deque
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+
+from agent.ages import Ages
+from agent.config import Config, ModelConfig
+from agent.counters import Counters
+from agent.folding import fold_batch, fold_labels, fold_outcomes, fold_shown, fold_versions
+from agent.groups import Groups
+from agent.intake.decode import FeedbackDecoder, PredictionDecoder
+from agent.intake.source import RawBatch, TableBatch
+from agent.intake.vocabulary import Vocabulary
+from agent.join import Corrections, Join
+from agent.offsets import OpenOffsets, Ranges
+from agent.panes import NEVER, Entries, OpenPanes, PartitionClock
+from agent.publish.snapshot import Rejected
+from detectors.accuracy import Performance, performance_sketch
+from detectors.batch import Batch, Outcomes, protected_codes
+from detectors.fairness.groups import GroupCells
+from detectors.labels import cells as labels
+from detectors.pane import PaneCells
+from detectors.profile import Profile
+
+
+@dataclass(slots=True)
+class Clocks:
+    """The watermarks of the two topics of a partition."""
+
+    predictions: PartitionClock
+    feedback: PartitionClock
+
+    @property
+    def watermark(self) -> int:
+        """Event time that both topics have passed."""
+        return min(self.predictions.watermark, self.feedback.watermark)
+
+
+class Layout:
+    """What the cells of a model's panes are; the same for every partition and every agent."""
+
+    def __init__(self, config: ModelConfig, settings: Config, profile: Profile) -> None:
+        self.config, self.settings, self.profile = config, settings, profile
+        self.pane = int(settings.pane)
+        self.pane_cells = PaneCells(profile)
+        self.groups = Groups(profile.schema, config.segments, Vocabulary())
+        self.performance: Performance = performance_sketch(profile.schema, self.groups.count)
+        self.by_group = GroupCells(profile.schema)  # its cells are shown after performance's
+        self.first_version_cell = self.pane_cells.size
+        self.detected_size = self.first_version_cell + Vocabulary().limit + 1
+        self.shown_size = self.performance.size + self.by_group.size
+
+    def renew(self, profile: Profile, cells: PaneCells) -> None:
+        """Go on with another profile of the same cells."""
+        self.profile, self.pane_cells = profile, cells
+
+
+@dataclass(frozen=True, slots=True)
+class Facts:
+    """What is known of a partition beside its panes, as of now."""
+
+    first_time: int | None  # of predictions
+    last_time: int | None
+    last_joined: int | None
+    remembered: int  # predictions kept for their labels
+    labelled: int  # of these, how many have one
+    accepted: int  # records of predictions among the most recent that could be used
+    rejected: int  # and those that could not
+
+
+@dataclass(frozen=True, slots=True)
+class Closed:
+    """What a partition has for the panes below `before` that were not closed already."""
+
+    partition: int
+    before: int
+    detected: Entries
+    shown: Entries
+    offsets: tuple[tuple[str, Ranges], ...]  # by topic
+    versions: tuple[str, ...]  # names of the partition's codes of versions
+    facts: Facts
+
+
+class Fold:
+    """One partition of a model's two topics.
+
+    Parameters
+    ----------
+    layout
+        The model's cells.
+    number
+        The partition.
+    closed
+        First pane that is not closed: older rows are late.
+    recent_rejected
+        Where to keep the last rejected records; all partitions of a model have one.
+    """
+
+    def __init__(
+        self,
+        layout: Layout,
+        number: int,
+        closed: int = NEVER,
+        recent_rejected: deque[Rejected] | None = None,
+    ) -> None:
+        config, settings, schema = layout.config, layout.settings, layout.profile.schema
+        self.layout, self.number, self.closed = layout, number, closed
+        lateness, feedback = int(settings.lateness), config.feedback
+        self.clocks = Clocks(*(PartitionClock(layout.pane, lateness) for _ in range(2)))
+        if closed > NEVER:
+            self.clocks.predictions.advance(closed * layout.pane)
+            self.clocks.feedback.advance(closed * layout.pane)
+        self.join = Join(
+            int(feedback.horizon),
+            int(feedback.corrections),
+            int(feedback.early),
+            int(feedback.memory),
+            Ages(labels.ages(int(feedback.horizon)), layout.pane),
+        )
+        self.versions = Vocabulary()
+        self.groups = Groups(schema, config.segments, self.versions)
+        self._decode_predictions = PredictionDecoder(schema, config.fields, self.versions)
+        self._decode_feedback = FeedbackDecoder(schema, config.fields)
+        self.detected = OpenPanes()  # input, error and label cells
+        self.shown = OpenPanes()  # cells of performance and by group
+        self.offsets = OpenOffsets()
+        self.counters = Counters()
+        if recent_rejected is not None:
+            self.counters.recent_rejected = recent_rejected
+        self.positions: dict[str, int] = {}  # by topic: the next offset to take in
+        self.first_time: int | None = None
+        self.last_time: int | None = None
+        self.last_joined: int | None = None
+
+    @property
+    def watermark(self) -> int:
+        """Event time that both topics have passed."""
+        return self.clocks.watermark
+
+    def predictions(self, raw: RawBatch | TableBatch, latest: int) -> None:
+        """Take in a batch of predictions; times after `latest` (milliseconds) are rejected."""
+        decoded = self._decode_predictions.decode(raw, latest=latest)
+        self.counters.reject(raw, decoded)
+        self.counters.recent.append((len(decoded.rows), len(decoded.rejected)))
+        batch = decoded.rows
+        if not len(batch):
+            return
+        times, late = self.clocks.predictions.assign(batch.time)
+        self.counters.late[raw.topic] += int(late.sum())
+        batch = replace(batch, time=times)
+        self.offsets.add(raw.topic, times // self.layout.pane, raw.offsets[decoded.index])
+        new, outcomes, corrections = self.join.predictions(
+            batch, self.groups.of(batch), protected_codes(self.layout.profile.schema, batch)
+        )
+        if not new.all():
+            self.counters.rejected[raw.topic, "duplicate"] += int((~new).sum())
+            batch = batch.take(new)
+        self._saw(batch)
+        cells, pane = self.layout.pane_cells, self.layout.pane
+        self.detected.add(fold_batch(cells, batch, pane))
+        self.detected.add(fold_versions(batch, pane, self.layout.first_version_cell))
+        self._fold(outcomes, corrections)
+
+    def feedback(self, raw: RawBatch | TableBatch, latest: int) -> None:
+        """Take in a batch of feedback; times after `latest` (milliseconds) are rejected."""
+        decoded = self._decode_feedback.decode(raw, latest=latest)
+        self.counters.reject(raw, decoded)
+        rows, schema = decoded.rows, self.layout.profile.schema
+        times, late = self.clocks.feedback.assign(rows.time)
+        self.counters.late[raw.topic] += int(late.sum())
+        self.counters.feedback += len(rows)
+        self.offsets.add(raw.topic, times // self.layout.pane, raw.offsets[decoded.index])
+        outcomes, corrections = self.join.feedback(
+            replace(rows, time=times),
+            schema.score_columns,
+            self.groups.memberships,
+            len(schema.protected),
+        )
+        self._fold(outcomes, corrections)
+
+    def _saw(self, batch: Batch) -> None:
+        self.counters.count(batch.version, batch.latency, self.versions)
+        if len(batch):
+            first, last = int(batch.time.min()), int(batch.time.max())
+            self.first_time = first if self.first_time is None else min(first, self.first_time)
+            self.last_time = last if self.last_time is None else max(last, self.last_time)
+
+    def _fold(self, outcomes: Outcomes, corrections: Corrections) -> None:
+        layout, pane = self.layout, self.layout.pane
+        self.detected.add(fold_outcomes(layout.pane_cells, outcomes, pane))
+        time, delay = self.join.delayed()
+        self.detected.add(fold_labels(layout.pane_cells, time, labels.delay_cells(delay), pane))
+        if len(outcomes):
+            self.last_joined = max(self.last_joined or NEVER, int(outcomes.time.max()))
+        for sketch, first in ((layout.performance, 0), (layout.by_group, layout.performance.size)):
+            self.shown.add(fold_shown(sketch, outcomes, corrections, pane, first))
+
+    def close(self) -> Closed | None:
+        """Close all panes that the watermark has passed; None where there are none."""
+        before = self.watermark // self.layout.pane
+        if self.watermark <= NEVER or before <= self.closed:
+            return None
+        until = before * self.layout.pane
+        aged = self.join.aged(until)
+        cell = labels.age_cells(aged.age, aged.labelled)
+        self.detected.add(fold_labels(self.layout.pane_cells, aged.time, cell, self.layout.pane))
+        detected, shown = self.detected.close(before), self.shown.close(before)
+        self.closed = before
+        self.settle()
+        offsets = self.offsets.close(before)
+        return Closed(
+            self.number, before, detected, shown, offsets, self.versions.names, self.facts()
+        )
+
+    def settle(self) -> None:
+        """Forget what no later row can touch."""
+        self.join.expire(self.clocks.predictions.open_from, self.closed * self.layout.pane)
+
+    def facts(self) -> Facts:
+        """What is known beside panes."""
+        accepted, rejected = (sum(n[i] for n in self.counters.recent) for i in (0, 1))
+        times = self.first_time, self.last_time, self.last_joined
+        return Facts(*times, *self.join.remembered, accepted, rejected)
+
+
+def earliest(times: Sequence[int | None]) -> int | None:
+    """The smallest that is known."""
+    return min((t for t in times if t is not None), default=None)
+
+
+def latest(times: Sequence[int | None]) -> int | None:
+    """The largest that is known."""
+    return max((t for t in times if t is not None), default=None)
