@@ -155,6 +155,8 @@ def _renew(
             "with what has moved are not judged"
         )
     written, unwritten = _write(model, profile, before)
+    if written is not None:
+        model.file_hash = model.profile_hash
     cleared = model.alarms.accepted(streams, until)
     return Accepted(
         model.name,

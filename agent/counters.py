@@ -2,6 +2,7 @@
 
 from collections import Counter, deque
 from dataclasses import dataclass, field
+from typing import TypeVar
 
 import numpy as np
 from numpy.typing import NDArray
@@ -13,10 +14,23 @@ from agent.publish.snapshot import Rejected
 from detectors.batch import Batch, Feedback
 
 Ints = NDArray[np.int64]
+Key = TypeVar("Key", str, tuple[str, str])
 
 LATENCY_BOUNDS = np.array([0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 10])
 REJECTED_KEPT = 50
 RECENT_BATCHES = 50  # of predictions, over which it is told whether most can be used
+
+
+@dataclass(frozen=True, slots=True)
+class CountersState:
+    """What outlives a restart: not what is shown of the last few records."""
+
+    predictions: dict[str, int]
+    feedback: int
+    rejected: dict[tuple[str, str], int]
+    late: dict[str, int]
+    latency: dict[str, Ints]
+    latency_sum: dict[str, int]
 
 
 @dataclass(slots=True)
@@ -31,6 +45,7 @@ class Counters:
     latency_sum: Counter[str] = field(default_factory=Counter)  # version: microseconds
     recent: deque[tuple[int, int]] = field(default_factory=lambda: deque(maxlen=RECENT_BATCHES))
     recent_rejected: deque[Rejected] = field(default_factory=lambda: deque(maxlen=REJECTED_KEPT))
+    samples: bool = True  # whether the beginnings of rejected records may be shown
 
     def reject(
         self, batch: RawBatch | TableBatch, decoded: Decoded[Batch] | Decoded[Feedback]
@@ -40,8 +55,9 @@ class Counters:
             self.rejected[batch.topic, rejection.reason] += 1
         for rejection in decoded.rejected[-REJECTED_KEPT:]:
             offset = int(batch.offsets[rejection.index])
+            excerpt = rejection.excerpt if self.samples else ""
             self.recent_rejected.append(
-                Rejected(batch.topic, batch.partition, offset, rejection.reason, rejection.excerpt)
+                Rejected(batch.topic, batch.partition, offset, rejection.reason, excerpt)
             )
 
     def count(
@@ -60,6 +76,23 @@ class Counters:
                 # Whole microseconds add up to the same whatever their order.
                 self.latency_sum[name] += int(np.rint(latency[timed] * 1e6).sum())
 
+    def capture(self) -> CountersState:
+        """What to remember."""
+        return CountersState(
+            _known(self.predictions),
+            self.feedback,
+            _known(self.rejected),
+            dict(sorted(self.late.items())),
+            dict(sorted(self.latency.items())),
+            _known(self.latency_sum),
+        )
+
+    def restore(self, state: CountersState) -> None:
+        """Go on from what `capture` returned."""
+        for name in ("predictions", "rejected", "late", "latency_sum"):
+            setattr(self, name, Counter(getattr(state, name)))
+        self.feedback, self.latency = state.feedback, dict(state.latency)
+
     def add(self, other: "Counters") -> None:
         """Add those of another partition."""
         for name in ("predictions", "rejected", "late", "latency_sum"):
@@ -67,6 +100,10 @@ class Counters:
         self.feedback += other.feedback
         for version, counts in other.latency.items():
             self.latency[version] = self.latency.get(version, 0) + counts
+
+
+def _known(counts: Counter[Key]) -> dict[Key, int]:
+    return {key: n for key, n in sorted(counts.items()) if n}
 
 
 PANE_SECONDS_BOUNDS = np.array([0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0])

@@ -11,15 +11,16 @@ from dataclasses import dataclass, replace
 
 from agent.ages import Ages
 from agent.config import Config, ModelConfig
-from agent.counters import Counters
+from agent.counters import Counters, CountersState
 from agent.folding import fold_batch, fold_labels, fold_outcomes, fold_shown, fold_versions
 from agent.groups import Groups
 from agent.intake.decode import FeedbackDecoder, PredictionDecoder
 from agent.intake.source import RawBatch, TableBatch
 from agent.intake.vocabulary import Vocabulary
-from agent.join import Corrections, Join
+from agent.join import Corrections, Join, JoinState
 from agent.offsets import OpenOffsets, Ranges
 from agent.panes import NEVER, Entries, OpenPanes, PartitionClock
+from agent.publish.dead_letters import Refuse, nobody
 from agent.publish.snapshot import Rejected
 from detectors.accuracy import Performance, performance_sketch
 from detectors.batch import Batch, Outcomes, protected_codes
@@ -27,6 +28,8 @@ from detectors.fairness.groups import GroupCells
 from detectors.labels import cells as labels
 from detectors.pane import PaneCells
 from detectors.profile import Profile
+
+OUTBOX = 500  # times that panes were closed, of which it is remembered what was in them
 
 
 @dataclass(slots=True)
@@ -87,6 +90,23 @@ class Closed:
     facts: Facts
 
 
+@dataclass(frozen=True, slots=True)
+class FoldState:
+    """All that a fold remembers, and where to read on; the same however records were batched."""
+
+    positions: dict[str, int]
+    clocks: tuple[int, int, int, int]  # newest and floor, of predictions and of feedback
+    closed: int
+    join: JoinState
+    detected: Entries
+    shown: Entries
+    offsets: dict[str, Ranges]
+    versions: tuple[str, ...]
+    counters: CountersState
+    times: tuple[int | None, int | None, int | None]  # first, last, last joined
+    outbox: tuple[Closed, ...]
+
+
 class Fold:
     """One partition of a model's two topics.
 
@@ -100,6 +120,8 @@ class Fold:
         First pane that is not closed: older rows are late.
     recent_rejected
         Where to keep the last rejected records; all partitions of a model have one.
+    refuse
+        Told of all rejected records.
     """
 
     def __init__(
@@ -108,9 +130,11 @@ class Fold:
         number: int,
         closed: int = NEVER,
         recent_rejected: deque[Rejected] | None = None,
+        refuse: Refuse = nobody,
     ) -> None:
         config, settings, schema = layout.config, layout.settings, layout.profile.schema
         self.layout, self.number, self.closed = layout, number, closed
+        self._refuse = refuse
         lateness, feedback = int(settings.lateness), config.feedback
         self.clocks = Clocks(*(PartitionClock(layout.pane, lateness) for _ in range(2)))
         if closed > NEVER:
@@ -130,10 +154,12 @@ class Fold:
         self.detected = OpenPanes()  # input, error and label cells
         self.shown = OpenPanes()  # cells of performance and by group
         self.offsets = OpenOffsets()
-        self.counters = Counters()
+        self.counters = Counters(samples=settings.rejected_samples)
         if recent_rejected is not None:
             self.counters.recent_rejected = recent_rejected
         self.positions: dict[str, int] = {}  # by topic: the next offset to take in
+        self.outbox: list[Closed] = []  # closed, and not known to be remembered elsewhere
+        self.is_whole = True  # nothing had to be left out of it
         self.first_time: int | None = None
         self.last_time: int | None = None
         self.last_joined: int | None = None
@@ -147,6 +173,7 @@ class Fold:
         """Take in a batch of predictions; times after `latest` (milliseconds) are rejected."""
         decoded = self._decode_predictions.decode(raw, latest=latest)
         self.counters.reject(raw, decoded)
+        self._refuse(raw, decoded.rejected)
         self.counters.recent.append((len(decoded.rows), len(decoded.rejected)))
         batch = decoded.rows
         if not len(batch):
@@ -171,6 +198,7 @@ class Fold:
         """Take in a batch of feedback; times after `latest` (milliseconds) are rejected."""
         decoded = self._decode_feedback.decode(raw, latest=latest)
         self.counters.reject(raw, decoded)
+        self._refuse(raw, decoded.rejected)
         rows, schema = decoded.rows, self.layout.profile.schema
         times, late = self.clocks.feedback.assign(rows.time)
         self.counters.late[raw.topic] += int(late.sum())
@@ -218,9 +246,52 @@ class Fold:
             self.number, before, detected, shown, offsets, self.versions.names, self.facts()
         )
 
+    def keep(self, closed: Closed) -> None:
+        """Remember what was closed until it is `handed_on`; not for ever, if that never comes."""
+        self.outbox.append(closed)
+        if len(self.outbox) > OUTBOX:
+            self.outbox, self.is_whole = [], False
+
+    def handed_on(self) -> None:
+        """What was closed is remembered elsewhere."""
+        self.outbox, self.is_whole = [], True
+
     def settle(self) -> None:
         """Forget what no later row can touch."""
         self.join.expire(self.clocks.predictions.open_from, self.closed * self.layout.pane)
+
+    def capture(self) -> FoldState:
+        """What to remember."""
+        self.settle()
+        clocks = self.clocks.predictions, self.clocks.feedback
+        return FoldState(
+            dict(sorted(self.positions.items())),
+            (clocks[0].newest, clocks[0].floor, clocks[1].newest, clocks[1].floor),
+            self.closed,
+            self.join.capture(),
+            self.detected.capture(),
+            self.shown.capture(),
+            self.offsets.capture(),
+            self.versions.names,
+            self.counters.capture(),
+            (self.first_time, self.last_time, self.last_joined),
+            tuple(self.outbox),
+        )
+
+    def restore(self, state: FoldState) -> None:
+        """Go on from what `capture` returned; of a fold that has seen nothing."""
+        clocks = self.clocks.predictions, self.clocks.feedback
+        clocks[0].newest, clocks[0].floor, clocks[1].newest, clocks[1].floor = state.clocks
+        self.positions, self.closed = dict(state.positions), state.closed
+        self.join.restore(state.join)
+        self.detected.restore(state.detected)
+        self.shown.restore(state.shown)
+        self.offsets.restore(state.offsets)
+        for name in state.versions:
+            self.versions.code(name)
+        self.counters.restore(state.counters)
+        self.first_time, self.last_time, self.last_joined = state.times
+        self.outbox = list(state.outbox)
 
     def facts(self) -> Facts:
         """What is known beside panes."""

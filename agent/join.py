@@ -53,6 +53,19 @@ class Corrections(Columns):
         return len(self.effective)
 
 
+@dataclass(frozen=True, slots=True)
+class JoinState:
+    """All that a join remembers; the same however its rows came in batches."""
+
+    pending: Pending | None  # by id and time; None: nothing
+    waiting: Feedback
+    counts: dict[str, int]
+    delays: Ints
+    delay_sum: int
+    told: int  # of the ages
+    limit: int
+
+
 @dataclass(slots=True)
 class Join:
     """Remembers predictions and early feedback of one partition, bounded in bytes and time.
@@ -81,6 +94,7 @@ class Join:
     counts: Counter[str] = field(default_factory=Counter)
     delays: Ints = field(default_factory=lambda: np.zeros(len(DELAY_BOUNDS) + 1, dtype=np.int64))
     delay_sum: int = 0  # milliseconds, over joined rows
+    limit: int = UNLABELLED  # predictions from before it are of no use any more, milliseconds
     _delayed: list[tuple[Ints, Ints]] = field(default_factory=list)
 
     def predictions(
@@ -151,8 +165,8 @@ class Join:
             orphan = waiting.time + self.early < predictions
             self.counts["orphan"] += int(orphan.sum())
             self.waiting = [waiting.take(~orphan)] if not orphan.all() else []
-        limit = everything - self.horizon - max(self.corrections, *self.ages.stretches, 0)
-        self.blocks = [b for b in self.blocks if int(b.time.max()) >= limit]
+        self.limit = everything - self.horizon - max(self.corrections, *self.ages.stretches, 0)
+        self.blocks = [b for b in self.blocks if int(b.time.max()) >= self.limit]
         while len(self.blocks) > 1 and sum(b.bytes for b in self.blocks) > self.memory:
             oldest = min(range(len(self.blocks)), key=lambda i: int(self.blocks[i].time.max()))
             self.counts["forgotten"] += len(self.blocks.pop(oldest))
@@ -165,8 +179,45 @@ class Join:
     @property
     def remembered(self) -> tuple[int, int]:
         """How many predictions are remembered, and how many of them have a label."""
-        labelled = sum(int((~np.isnan(b.label)).sum()) for b in self.blocks)
-        return sum(map(len, self.blocks)), labelled
+        useful = [b.time >= self.limit for b in self.blocks]
+        labelled = sum(
+            int((~np.isnan(b.label) & u).sum()) for b, u in zip(self.blocks, useful, strict=True)
+        )
+        return sum(int(u.sum()) for u in useful), labelled
+
+    def capture(self) -> JoinState:
+        """What to remember; `expire` has been called, and `delayed`."""
+        pending = None
+        if self.blocks:
+            pending = Pending.concatenate(self.blocks)
+            pending = pending.take(pending.time >= self.limit)
+            pending = pending.take(np.lexsort((pending.time, pending.id)))
+        return JoinState(
+            pending if pending is not None and len(pending) else None,
+            Feedback.concatenate([_NO_FEEDBACK, *self.waiting]),
+            {name: n for name, n in sorted(self.counts.items()) if n},
+            self.delays.copy(),
+            self.delay_sum,
+            self.ages.told,
+            self.limit,
+        )
+
+    def restore(self, state: JoinState) -> None:
+        """Remember what `capture` returned, and nothing else."""
+        self.blocks, self.waiting = [], [state.waiting] if len(state.waiting) else []
+        if state.pending is not None:
+            order = np.argsort(state.pending.time, kind="stable")
+            largest = self._largest(state.pending)
+            for rows in np.split(order, range(largest, len(order), largest)):
+                # Rows of one block are sorted by id, the oldest of an id first.
+                self.blocks.append(state.pending.take(np.sort(rows)))
+        self.counts = Counter(state.counts)
+        self.delays, self.delay_sum = state.delays.copy(), state.delay_sum
+        self.ages.told, self.limit = state.told, state.limit
+
+    def _largest(self, rows: Pending) -> int:
+        """How many such rows a block may hold."""
+        return max(self.memory // 16 // max(rows.bytes // len(rows), 1), 1)
 
     def _new(self, batch: Batch, rows: Indices) -> tuple[Indices, Indices]:
         """Which of these rows are new, at most one of an id, by id; and those left to judge."""
@@ -188,7 +239,7 @@ class Join:
         """Add a sorted block; blocks of like size are merged, so that few have to be searched."""
         if not len(rows):
             return
-        largest = max(self.memory // 16 // max(rows.bytes // len(rows), 1), 1)
+        largest = self._largest(rows)
         while self.blocks and len(self.blocks[-1]) < 2 * len(rows):
             if len(self.blocks[-1]) + len(rows) > largest:
                 break

@@ -1,7 +1,6 @@
 """Learning a profile from the first traffic, where a model has none."""
 
 from collections import Counter
-from dataclasses import replace
 
 import numpy as np
 import structlog
@@ -12,12 +11,14 @@ from agent.errors import UsageError
 from agent.fold import Clocks
 from agent.intake.decode import Reader
 from agent.intake.fields import Slot
-from agent.intake.source import RawBatch, TableBatch
+from agent.intake.records import Rejection
+from agent.intake.source import RawBatch, TableBatch, TopicPartition
 from agent.intake.table import Reference, from_chunks
 from agent.intake.times import ABSENT, parse_times
 from agent.model import Model, Recorder
 from agent.panes import NEVER, PartitionClock
 from agent.profile_file import profile_hash
+from agent.publish.dead_letters import Refuse, nobody
 from agent.publish.snapshot import Alarm
 from agent.reference import declared_kinds, labelled, profile_of
 
@@ -38,12 +39,16 @@ class Learner:
         self.name, self.config, self._settings = name, config, settings
         self.learned: Model | None = None
         self.recorder: Recorder | None = None  # for the model
+        self.refuse: Refuse = nobody
         self._log = structlog.get_logger("agent.learning").bind(model=name)
         self._kept: list[tuple[Raw, bool, int]] = []  # batch, whether predictions, latest
         self._times: list[NDArray[np.int64]] = []  # usable times of each batch of predictions
         self._clocks: dict[int, Clocks] = {}
         self._ended: set[tuple[bool, int]] = set()
         self._bytes = 0
+        self.is_kept = False  # for the model
+        self._first: dict[TopicPartition, int] = {}  # first record that is kept
+        self._next: dict[TopicPartition, int] = {}  # next record to take in
         self.problem = ""  # why learning failed last
         self.rejected: Counter[tuple[str, str]] = Counter()  # topic, reason
 
@@ -74,8 +79,21 @@ class Learner:
         self.clocks(raw.partition).feedback.assign(times[(times >= 0) & (times <= latest)])
         self._keep(raw, False, latest)
 
+    def position(self, at: TopicPartition) -> int | None:
+        """None: all that is learned from has to be read again after a restart."""
+        return None
+
+    def needed(self, at: TopicPartition) -> int | None:
+        """First record of a partition that is kept, or the next one to take in."""
+        return self._first.get(at, self._next.get(at))
+
+    def advance(self, at: TopicPartition, position: int) -> None:
+        """Everything before that position has been taken in."""
+        self._next[at] = max(position, self._next.get(at, 0))
+
     def _keep(self, raw: Raw, predictions: bool, latest: int) -> None:
         self._kept.append((raw, predictions, latest))
+        self._first.setdefault((raw.topic, raw.partition), int(raw.offsets[0]))
         if isinstance(raw, RawBatch):
             self._bytes += sum(len(v) for v in raw.values if v is not None)
 
@@ -129,6 +147,8 @@ class Learner:
         digest = profile_hash(profile)
         model = Model(self.name, self.config, self._settings, profile, digest, edge)
         model.recorder = self.recorder
+        model.refuse = self.refuse
+        model.is_kept = self.is_kept
         model.unlearnable.update(self.rejected)
         for raw, predictions, latest in self._kept:
             (model.predictions if predictions else model.feedback)(raw, latest)
@@ -138,6 +158,8 @@ class Learner:
             model.clocks(number).feedback.advance(clocks.feedback.floor)
         for predictions, number in sorted(self._ended):
             model.end_of(predictions, number)
+        for at, position in self._next.items():
+            model.advance(at, position)
         self._log.info("learned a profile", rows=profile.rows, profile=digest)
         self.learned, self._kept, self._times = model, [], []
 
@@ -147,7 +169,8 @@ class Learner:
         self.problem = problem
         for raw, _, _ in self._kept:
             self.rejected[raw.topic, UNLEARNABLE] += len(raw)
-        self._kept, self._times, self._bytes = [], [], 0
+            self.refuse(raw, [Rejection(i, UNLEARNABLE, "") for i in range(len(raw))])
+        self._kept, self._times, self._bytes, self._first = [], [], 0, {}
 
     def _reference(self, edge: int) -> Reference:
         """The predictions before the edge, with the labels that were known by then."""
@@ -162,7 +185,7 @@ class Learner:
 
     def _before(self, raw: Raw, edge: int, feedback: bool = False) -> Raw:
         index, times = self._timed(raw, feedback)
-        return _rows(raw, index[(times >= 0) & (times < edge)])
+        return raw.take(index[(times >= 0) & (times < edge)].tolist())
 
     def _timed(
         self, raw: Raw, feedback: bool = False
@@ -175,11 +198,3 @@ class Learner:
         if isinstance(raw, RawBatch):
             times = np.where(times == ABSENT, raw.times[picked.index], times)
         return picked.index, times
-
-
-def _rows(raw: Raw, rows: NDArray[np.intp]) -> Raw:
-    wanted = rows.tolist()
-    if isinstance(raw, RawBatch):
-        return raw.take(wanted)
-    columns = {name: [cells[i] for i in wanted] for name, cells in raw.columns.items()}
-    return replace(raw, columns=columns, offsets=raw.offsets[wanted])

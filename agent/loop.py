@@ -1,21 +1,24 @@
 """The agent's main loop: poll, take, close, publish, commit."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
+from dataclasses import replace
 from typing import Protocol
 
 import structlog
 
+from agent.checkpoint.keeper import Keeper, Unkept
 from agent.control import Answer, Command, Commands
-from agent.intake.source import Source
+from agent.intake.source import Source, TopicPartition
 from agent.orders import carry_out
 from agent.pipeline import Pipeline
 from agent.publish.events import EventSink, What, cloud_event
-from agent.publish.snapshot import Alarm, Snapshot
+from agent.publish.snapshot import Alarm, CheckpointStatus, Snapshot
 from agent.results import alarm_result
 from agent.snapshots import snapshot
 
 POLL_SECONDS = 0.5
 SNAPSHOT_SECONDS = 1.0
+LETTERS_SECONDS = 1.0  # how long a commit waits for dead letters
 HOPELESSLY_BEHIND = 1_000_000  # records of lag from which the agent is not ready
 
 
@@ -25,6 +28,16 @@ class LiveSource(Source, Protocol):
     @property
     def problem(self) -> str:
         """What keeps records from coming, in one line; empty where nothing does."""
+
+    @property
+    def missed(self) -> Mapping[str, int]:
+        """Of each topic: records that were gone before they could be read."""
+
+    def waiting(self) -> frozenset[TopicPartition]:
+        """Assigned partitions that are not read before `place` says from where."""
+
+    def place(self, places: Mapping[TopicPartition, int | None]) -> bool:
+        """Read these partitions from there on; whether that could be done."""
 
 
 class Loop:
@@ -40,6 +53,8 @@ class Loop:
         Seconds since the epoch.
     on_alarm
         Called with one line for a person, for each alarm.
+    keeper
+        Remembers the pipeline's state; by default nobody does.
     """
 
     def __init__(
@@ -49,13 +64,18 @@ class Loop:
         events: EventSink,
         clock: Callable[[], float],
         on_alarm: Callable[[str], None] = lambda line: None,
+        keeper: Keeper | None = None,
     ) -> None:
+        self._keeper = keeper or Unkept(pipeline)
+        self._unsaved = False  # something has happened since the last checkpoint
         self._source, self._pipeline, self._events = source, pipeline, events
         self._clock, self._on_alarm = clock, on_alarm
         self._started = clock()
         self._log = structlog.get_logger("agent.loop")
         self.commands = Commands()
-        self.latest = snapshot(pipeline, {}, self._started, self._started, "starting")
+        self.latest = snapshot(
+            pipeline, {}, self._started, self._started, "starting", CheckpointStatus()
+        )
 
     def run(self, stop: Callable[[], bool]) -> None:
         """Until `stop` says so."""
@@ -64,32 +84,56 @@ class Loop:
                 self.turn()
         finally:
             self.commands.close()
-        self._events.pump()
+        self._save()
 
     def turn(self) -> None:
         """One turn: what was polled is folded before its offsets are committed."""
         now = self._clock()
         ahead = int(now * 1000) + self._pipeline.config.ahead
         batches = self._source.poll(POLL_SECONDS)
-        self._pipeline.assign(self._source.assignment())
+        self._place()
+        self._pipeline.assign(self._source.assignment() - self._source.waiting())
         for batch in batches:
             self._pipeline.take(batch, ahead, now)
         if not self._source.problem:
             self._pipeline.idle(self._source.lag(), self._clock())
-        for alarm in self._pipeline.close():
+        alarms = self._pipeline.close()
+        self._unsaved |= bool(batches or alarms)
+        if alarms:
+            self._save()  # what is told has happened, whatever happens next
+        for alarm in alarms:
             what: What = "raised" if alarm.cleared_at is None else "cleared"
             self._events.publish(cloud_event(alarm, self._clock(), what))
             self._tell(alarm)
         self.commands.take_up(self._carry_out)
-        self._events.pump()
         self._publish()
-        if batches:
-            self._source.commit(self._pipeline.offsets)
+        if self._unsaved and self._keeper.due:
+            self._save()
+
+    def _place(self) -> None:
+        """Restore what new partitions need, and read them on from there."""
+        if not self._source.waiting():
+            return
+        places = self._keeper.place(self._source.assignment())
+        if places is not None:
+            self._source.place(places)
+
+    def _save(self) -> None:
+        """Write a checkpoint; only then are offsets committed."""
+        if self._source.waiting() or not self._source.assignment():
+            return  # nothing of it is this agent's to write
+        self._unsaved = False
+        # What is committed is not read again: its dead letters should be out by then.
+        self._pipeline.letters.settle(LETTERS_SECONDS)
+        if self._keeper.save():
+            self._source.commit(self._keeper.safe)
 
     def _carry_out(self, command: Command) -> Answer:
         done = carry_out(command, self._pipeline, self._clock())
         for event in done.events:
             self._events.publish(event)
+        if done.events:
+            self._save()  # what a person said cannot be read again
         for alarm in done.cleared:
             self._tell(alarm)
         self._publish(at_once=True)  # who has the answer must see what it says
@@ -102,13 +146,26 @@ class Loop:
         now = self._clock()
         if at_once or now - self.latest.taken_at >= SNAPSHOT_SECONDS:
             lag = self._source.lag()
-            self.latest = snapshot(self._pipeline, lag, now, self._started, self._not_ready())
+            self.latest = snapshot(
+                self._pipeline,
+                lag,
+                now,
+                self._started,
+                self._not_ready(),
+                self._kept(),
+                self._events.counts,
+            )
+
+    def _kept(self) -> CheckpointStatus:
+        return replace(self._keeper.status, missed=dict(self._source.missed))
 
     def _not_ready(self) -> str:
         if self._source.problem:
             return self._source.problem
         if not self._source.assignment():
             return "no partitions are assigned yet"
+        if self._source.waiting():
+            return self._keeper.problem or "restoring what is remembered"
         if self._pipeline.uneven:
             return self._pipeline.uneven
         behind = sum(max(n, 0) for n in self._source.lag().values())

@@ -6,7 +6,7 @@ in which partitions come.
 """
 
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 
 import numpy as np
 from numpy.typing import NDArray
@@ -28,6 +28,27 @@ class Pending:
     detected: OpenPanes = field(default_factory=OpenPanes)
     shown: OpenPanes = field(default_factory=OpenPanes)
     offsets: OpenOffsets = field(default_factory=OpenOffsets)
+
+
+@dataclass(frozen=True, slots=True)
+class PendingState:
+    """`Pending` as remembered."""
+
+    versions: tuple[str, ...]
+    detected: Entries
+    shown: Entries
+    offsets: dict[str, Ranges]
+
+
+@dataclass(frozen=True, slots=True)
+class MergeState:
+    """All that a merge remembers, by partition."""
+
+    closed: int
+    versions: tuple[str, ...]  # of the model
+    frontier: dict[int, int]
+    facts: dict[int, Facts]
+    pending: dict[int, PendingState]
 
 
 class Merge:
@@ -102,6 +123,39 @@ class Merge:
             offsets += [((topic, number), ranges) for topic, ranges in closed]
         self.closed = before
         return summed(detected), summed(shown), offsets
+
+    def capture(self) -> MergeState:
+        """What to remember."""
+        pending = {
+            number: PendingState(
+                p.versions, p.detected.capture(), p.shown.capture(), p.offsets.capture()
+            )
+            for number, p in sorted(self.pending.items())
+        }
+        return MergeState(
+            self.closed,
+            self._versions.names,
+            dict(sorted(self.frontier.items())),
+            # What the last few batches held is of no account later.
+            {n: replace(f, accepted=0, rejected=0) for n, f in sorted(self.facts.items())},
+            pending,
+        )
+
+    def restore(self, state: MergeState) -> None:
+        """Go on from what `capture` returned."""
+        self.closed, self.frontier, self.facts = (
+            state.closed,
+            dict(state.frontier),
+            dict(state.facts),
+        )
+        for name in state.versions:
+            self._versions.code(name)
+        self.pending = {}
+        for number, held in state.pending.items():
+            pending = self.pending[number] = Pending(held.versions)
+            pending.detected.restore(held.detected)
+            pending.shown.restore(held.shown)
+            pending.offsets.restore(held.offsets)
 
     def _name(self, detected: Mapping[int, Entries]) -> None:
         """Learn new versions, in the order of the panes in which they first occur."""

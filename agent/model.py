@@ -3,6 +3,7 @@
 import time as wall
 from collections import Counter, deque
 from collections.abc import Collection
+from dataclasses import dataclass
 from typing import Protocol
 
 import numpy as np
@@ -15,15 +16,16 @@ from agent.detection import Detection, DetectionState, Happening
 from agent.fitting import check_profile, detectors_of
 from agent.fold import Clocks, Facts, Fold, Layout, earliest, latest
 from agent.groups import Groups
-from agent.intake.source import RawBatch, TableBatch
+from agent.intake.source import RawBatch, TableBatch, TopicPartition
 from agent.intake.vocabulary import Vocabulary
 from agent.join import Join
-from agent.merge import Merge
-from agent.offsets import OffsetBook
+from agent.merge import Merge, MergeState
+from agent.offsets import OffsetBook, OffsetState
 from agent.panes import FOREVER, NEVER, Entries
+from agent.publish.dead_letters import Refuse, nobody
 from agent.publish.snapshot import Alarm, Rejected
 from agent.renewal import carried
-from agent.windows import Window
+from agent.windows import Window, WindowState
 from detectors.evidence import RatioDetector, Severity
 from detectors.pane import PaneCells
 from detectors.power import Power, power
@@ -33,6 +35,25 @@ from detectors.traffic.volume import Traffic
 Ints = NDArray[np.int64]
 
 HOUR = 3_600_000  # milliseconds
+
+
+@dataclass(frozen=True, slots=True)
+class ModelState:
+    """All that a model remembers beside its partitions."""
+
+    merge: MergeState
+    panes: int
+    detect_after: int
+    detection: DetectionState
+    detected: dict[int, WindowState]
+    shown: dict[int, WindowState]
+    detected_total: Ints
+    shown_total: Ints
+    offsets: tuple[OffsetState, ...]
+    standing: dict[tuple[str, str, str], Alarm]
+    cleared: tuple[Alarm, ...]
+    alarm_counts: dict[tuple[str, str], int]
+    unlearnable: dict[tuple[str, str], int]
 
 
 class Recorder(Protocol):
@@ -71,6 +92,7 @@ class Model:
     ) -> None:
         self.name, self.config, self.settings = name, config, settings
         self.profile, self.profile_hash = profile, profile_hash
+        self.file_hash = profile_hash if config.profile is not None else ""
         check_profile(name, config, profile)
         self._detect_after = detect_after
         self.pane = int(settings.pane)
@@ -98,6 +120,8 @@ class Model:
         self.alarm_counts: Counter[tuple[str, str]] = Counter()  # kind, severity
         self._power = self._powers()
         self.recorder: Recorder | None = None
+        self.is_kept = False  # there are checkpoints
+        self.refuse: Refuse = nobody
         self.traffic_ends = FOREVER  # the end of a recording is no silence
         self.closed = NEVER  # number of the first pane that is not closed
         self.panes = 0
@@ -158,18 +182,75 @@ class Model:
             found[target] = made.detectable(per_second * 3600, per_second, weight, rate)
         return found
 
+    def capture(self) -> ModelState:
+        """What to remember beside the partitions; the same however records were batched."""
+        self.merge.facts |= {number: fold.facts() for number, fold in self.folds.items()}
+        return ModelState(
+            self.merge.capture(),
+            self.panes,
+            self._detect_after,
+            self.state,
+            {w: window.capture() for w, window in self.detected.items()},
+            {w: window.capture() for w, window in self.shown.items()},
+            self.detected_total,
+            self.shown_total,
+            self.offsets.capture(),
+            dict(sorted(self.alarms.standing.items())),
+            tuple(self.alarms.cleared),
+            dict(sorted(self.alarm_counts.items())),
+            dict(sorted(self.unlearnable.items())),
+        )
+
+    def restore(self, state: ModelState, judged: bool = True) -> None:
+        """Go on from what `capture` returned; of a model that has seen nothing.
+
+        Without `judged` detection starts anew, with no alarm standing: the profile, or what is
+        detected, is another one.
+        """
+        self.merge.restore(state.merge)
+        self.closed, self.panes, self._detect_after = (
+            state.merge.closed,
+            state.panes,
+            state.detect_after,
+        )
+        for windows, states in ((self.detected, state.detected), (self.shown, state.shown)):
+            for width in windows.keys() & states.keys():
+                windows[width].restore(states[width])
+        self.detected_total[:], self.shown_total[:] = state.detected_total, state.shown_total
+        self.offsets.restore(state.offsets)
+        self.alarm_counts = Counter(state.alarm_counts)
+        self.unlearnable = Counter(state.unlearnable)
+        self.alarms.cleared.extend(state.cleared)
+        if judged:
+            self.state = state.detection
+            self.alarms.standing.update(state.standing)
+
     def partition(self, number: int) -> Fold:
         """The fold of that partition; a new one has seen nothing.
 
         What is closed stays closed: older rows of a partition that comes late are late.
         """
         if number not in self.folds:
-            self.folds[number] = Fold(self.layout, number, self.closed, self.recent_rejected)
+            self.folds[number] = Fold(
+                self.layout, number, self.closed, self.recent_rejected, self.refuse
+            )
         return self.folds[number]
 
     def clocks(self, number: int) -> Clocks:
         """The clocks of a partition."""
         return self.partition(number).clocks
+
+    def position(self, at: TopicPartition) -> int | None:
+        """The next record of a partition to take in; None where none has been taken in."""
+        fold = self.folds.get(at[1])
+        return None if fold is None else fold.positions.get(at[0])
+
+    needed = position
+
+    def advance(self, at: TopicPartition, position: int) -> None:
+        """Everything before that position has been taken in."""
+        positions = self.partition(at[1]).positions
+        positions[at[0]] = max(position, positions.get(at[0], 0))
 
     def predictions(self, raw: RawBatch | TableBatch, latest: int) -> None:
         """Take in a batch of predictions; times after `latest` (milliseconds) are rejected."""
@@ -249,6 +330,8 @@ class Model:
             closed = fold.close()
             if closed is not None:
                 self.merge.take(closed)
+                if self.is_kept:
+                    fold.keep(closed)
         return self.judge()
 
     def judge(self) -> list[Alarm]:

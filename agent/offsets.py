@@ -47,6 +47,16 @@ def merged(parts: list[Ranges]) -> Ranges:
     )
 
 
+@dataclass(frozen=True, slots=True)
+class OffsetState:
+    """Of one partition of a topic: panes that wait for others, and buckets by span of a window."""
+
+    topic: str
+    partition: int
+    open: Ranges
+    closed: dict[int, Ranges]
+
+
 class OpenOffsets:
     """Offsets by pane of one partition, of each topic, while panes are open."""
 
@@ -61,6 +71,15 @@ class OpenOffsets:
         parts.append(merged([Ranges(pane, offset, offset)]))
         if len(parts) > COMPACT_AFTER:
             self.parts[topic] = [merged(parts)]
+
+    def capture(self) -> dict[str, Ranges]:
+        """What is held, by topic."""
+        held = {topic: merged(parts) for topic, parts in sorted(self.parts.items())}
+        return {topic: ranges for topic, ranges in held.items() if len(ranges.number)}
+
+    def restore(self, held: dict[str, Ranges]) -> None:
+        """Hold what `capture` returned, and nothing else."""
+        self.parts = {topic: [ranges] for topic, ranges in held.items()}
 
     def close(self, before: int) -> tuple[tuple[str, Ranges], ...]:
         """Take out the panes below `before`, by topic."""
@@ -115,6 +134,19 @@ class OffsetBook:
                 whole = merged([partition.closed.get(span, NOTHING), new])
                 oldest = (before - 1 - span) // width + 1
                 partition.closed[span] = whole.take(whole.number >= oldest)
+
+    def capture(self) -> tuple[OffsetState, ...]:
+        """What to remember."""
+        return tuple(
+            OffsetState(*at, merged(p.open), {s: r for s, r in p.closed.items() if len(r.number)})
+            for at, p in sorted(self._partitions.items())
+        )
+
+    def restore(self, states: Iterable[OffsetState]) -> None:
+        """Remember what `capture` returned, and nothing else."""
+        self._partitions = {
+            (s.topic, s.partition): _Partition([s.open], dict(s.closed)) for s in states
+        }
 
     def since(self, pane: int, before: int) -> list[tuple[TopicPartition, int, int]]:
         """Partition, first and last offset of what lies in the panes [pane, before).

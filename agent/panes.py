@@ -129,6 +129,14 @@ class OpenPanes:
             if len(self.parts) > COMPACT_AFTER:
                 self.parts = [summed(self.parts)]
 
+    def capture(self) -> Entries:
+        """All that is held, in order."""
+        return summed(self.parts)
+
+    def restore(self, held: Entries) -> None:
+        """Hold what `capture` returned, and nothing else."""
+        self.parts = [held] if len(held) else []
+
     def close(self, before: int) -> Entries:
         """Take out all panes with a number below `before`, in order."""
         everything = summed(self.parts)

@@ -1,6 +1,10 @@
 """All models: batches are led to them, panes closed, alarms collected."""
 
+from collections import Counter
 from collections.abc import Iterable, Mapping
+from functools import partial
+
+import numpy as np
 
 from agent.config import Config, ModelConfig
 from agent.intake.decode import route, rows_of
@@ -8,9 +12,9 @@ from agent.intake.source import RawBatch, TableBatch, TopicPartition
 from agent.learning import Learner
 from agent.model import Model, Recorder
 from agent.profile_file import load
+from agent.publish.dead_letters import Letters, NoLetters
 from agent.publish.snapshot import Alarm
-
-UNKNOWN_MODEL = "unknown_model"
+from detectors.profile import Profile
 
 
 class Pipeline:
@@ -24,24 +28,26 @@ class Pipeline:
         Watch this model alone; all others still have their share of the alert budget.
     recorder
         Told of every pane.
+    letters
+        Told of every record that cannot be used.
     """
 
     def __init__(
-        self, config: Config, only: str | None = None, recorder: Recorder | None = None
+        self,
+        config: Config,
+        only: str | None = None,
+        recorder: Recorder | None = None,
+        letters: Letters | None = None,
     ) -> None:
         self.config = config
+        self.letters = letters or NoLetters()
         self.models: dict[str, Model | Learner] = {}
         watched = {n: m for n, m in config.models.items() if only is None or n == only}
-        for name, model in watched.items():
-            if model.profile is None:
-                self.models[name] = learner = Learner(name, model, config)
-                learner.recorder = recorder
-            else:
-                made = Model(name, model, config, *load(model.profile))
-                made.recorder = recorder
-                self.models[name] = made
-        self.offsets: dict[TopicPartition, int] = {}
-        self.unrouted: dict[tuple[str, str], int] = {}  # topic, reason
+        self._recorder = recorder
+        self.is_kept = False  # what partitions close is kept until a checkpoint has it
+        for name in watched:
+            self.reset(name)
+        self.unrouted: Counter[tuple[str, str]] = Counter()  # topic, reason
         self._readers: dict[str, list[tuple[str, bool]]] = {}
         for name, model in watched.items():
             self._readers.setdefault(model.predictions.topic, []).append((name, True))
@@ -69,12 +75,14 @@ class Pipeline:
         if len(sharing) > 1:
             parts = self._split(batch, sharing)
         for name, predictions in readers:
-            part = parts.get(name)
-            if part is None or not len(part):
-                continue
-            model = self.model(name)
-            (model.predictions if predictions else model.feedback)(part, latest)
-        self.offsets[at] = int(batch.offsets[-1]) + 1
+            model, part = self.model(name), parts.get(name)
+            position = model.position(at)
+            if part is not None and position is not None and part.offsets[:1] < position:
+                # Another model reads these records again.
+                part = part.take(np.flatnonzero(part.offsets >= position).tolist())
+            if part is not None and len(part):
+                (model.predictions if predictions else model.feedback)(part, latest)
+            model.advance(at, int(batch.offsets[-1]) + 1)
 
     def _split(
         self, batch: RawBatch | TableBatch, names: list[str]
@@ -84,10 +92,53 @@ class Pipeline:
         if isinstance(batch, TableBatch):
             return {name: rows_of(batch, path, name) for name in names}
         parts, rejected = route(batch, path, names)
-        if rejected:
-            key = (batch.topic, UNKNOWN_MODEL)
-            self.unrouted[key] = self.unrouted.get(key, 0) + len(rejected)
+        self.unrouted.update((batch.topic, rejection.reason) for rejection in rejected)
+        self.letters.refuse("", batch, rejected)
         return parts
+
+    def keep(self) -> None:
+        """There are checkpoints from now on."""
+        self.is_kept = True
+        for model in self.models.values():
+            model.is_kept = True
+
+    def reset(self, name: str) -> None:
+        """The model as if it had seen nothing; its profile is read again."""
+        config = self.config.models[name]
+        if config.profile is None:
+            self.models[name] = self._equipped(Learner(name, config, self.config))
+        else:
+            self.put(name, *load(config.profile))
+
+    def put(self, name: str, profile: Profile, digest: str) -> Model:
+        """A model with this profile, that has seen nothing, in the place of what there was."""
+        made = Model(name, self.config.models[name], self.config, profile, digest)
+        self.models[name] = self._equipped(made)
+        return made
+
+    def _equipped(self, made: Model | Learner) -> Model | Learner:
+        made.recorder, made.is_kept = self._recorder, self.is_kept
+        made.refuse = partial(self.letters.refuse, made.name)
+        return made
+
+    def topics_of(self, name: str) -> tuple[str, str]:
+        """Topics of a model's predictions and feedback."""
+        return _topics(self.config.models[name])
+
+    def position(self, at: TopicPartition) -> int | None:
+        """The next record of a partition that some model needs; None where one has none yet."""
+        found = [self.model(name).position(at) for name, _ in self._readers.get(at[0], [])]
+        known = [p for p in found if p is not None]
+        return min(known) if len(known) == len(found) and known else None
+
+    def positions(self) -> dict[TopicPartition, int]:
+        """Where to read each partition on so that no model misses anything."""
+        return {at: position for at in self._arrived if (position := self.needed(at)) is not None}
+
+    def needed(self, at: TopicPartition) -> int | None:
+        """The first record of a partition that is needed if what is learned was forgotten."""
+        found = [self.model(name).needed(at) for name, _ in self._readers.get(at[0], [])]
+        return min((n for n in found if n is not None), default=None)
 
     def model(self, name: str) -> Model | Learner:
         """The model; one that has finished learning takes its learner's place."""

@@ -94,7 +94,7 @@ def load(path: Path) -> tuple[Profile, str]:
                 f"{path}: has version {file.version}, this tocsin reads {VERSION}: "
                 "make it again with `tocsin profile`"
             )
-        profile = _convert(file.profile)
+        profile = converted(file.profile)
     except (msgspec.MsgspecError, KeyError, TypeError, AttributeError) as error:
         raise UsageError(f"{path}: is not a profile: {error}") from None
     problem = _inconsistency(profile)
@@ -105,7 +105,8 @@ def load(path: Path) -> tuple[Profile, str]:
     return profile, file.hash
 
 
-def _convert(body: dict[str, object]) -> Profile:
+def converted(body: dict[str, object]) -> Profile:
+    """The profile that plain objects stand for; msgspec's or Python's errors where they do not."""
     schema = body["schema"]
     regression = isinstance(schema, dict) and schema.get("task") == "regression"
     predicted: NumericProfile | CategoricalProfile

@@ -136,16 +136,24 @@ def _classes(reference: Reference, model: ModelConfig) -> tuple[str, ...]:
     if model.task == "multiclass":
         found |= set(reference.scores)
         if len(found) < 2:
-            raise UsageError(f"multiclass needs two classes or more, the reference has {found}")
+            raise UsageError(
+                f"multiclass needs two classes or more, the reference has {_some(found)}"
+            )
         return tuple(sorted(found))
     positive = canonical(model.positive)
     others = sorted(found - {positive})
     if len(others) > 1:
         raise UsageError(
-            f"binary: the reference has the labels {', '.join(sorted(found))}: only the positive "
+            f"binary: the reference has the labels {_some(found)}: only the positive "
             f"one ({positive}) and one other can be; is the task multiclass?"
         )
     return (others[0] if others else ("0" if positive != "0" else "1"), positive)
+
+
+def _some(names: set[str]) -> str:
+    """A few of them, cut short: they come with the data."""
+    shown = [name if len(name) <= 40 else f"{name[:40]}…" for name in sorted(names)[:5]]
+    return ", ".join(shown) + (f" and {len(names) - 5} more" if len(names) > 5 else "") or "none"
 
 
 def _numbers(

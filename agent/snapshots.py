@@ -1,6 +1,7 @@
 """Takes the immutable picture of a model that publishers read."""
 
 from collections.abc import Mapping
+from types import MappingProxyType
 
 import numpy as np
 
@@ -15,7 +16,7 @@ from agent.learning import Learner
 from agent.model import Model
 from agent.panes import NEVER
 from agent.pipeline import Pipeline
-from agent.publish.snapshot import Histogram, ModelStatus, Snapshot
+from agent.publish.snapshot import CheckpointStatus, Histogram, ModelStatus, Snapshot
 from detectors.sketch import Counts
 
 BLIND = (
@@ -39,6 +40,8 @@ def snapshot(
     now: float,
     started_at: float,
     not_ready: str,
+    checkpoints: CheckpointStatus = CheckpointStatus(),
+    events: Mapping[str, int] = MappingProxyType({}),
 ) -> Snapshot:
     """Everything at one moment; `not_ready` says why the agent is not ready, or nothing."""
     return Snapshot(
@@ -48,7 +51,10 @@ def snapshot(
         ready_reason=not_ready,
         models={name: status(model, lag, now) for name, model in pipeline.models.items()},
         lag=dict(lag),
+        checkpoints=checkpoints,
         unrouted={key: n for key, n in pipeline.unrouted.items()},
+        dead_letters=dict(pipeline.letters.counts),
+        events=dict(events),
         page_budget=str(pipeline.config.alerts.page),
         ticket_budget=str(pipeline.config.alerts.ticket),
     )

@@ -47,6 +47,16 @@ class Bucket:
             np.add.at(total, cells, sign * weights)
 
 
+@dataclass(frozen=True, slots=True)
+class WindowState:
+    """The buckets of a window, their cells in order."""
+
+    oldest: int
+    number: Ints  # (n,) bucket
+    cell: Ints
+    weight: Ints
+
+
 @dataclass(slots=True)
 class Window:
     """Sum of the cells over the last `span` panes, sliding by buckets.
@@ -118,6 +128,24 @@ class Window:
             distinct.tolist(), np.split(order, start[1:]) if len(distinct) else [], strict=True
         ):
             self.buckets.setdefault(bucket, Bucket()).add(cells[rows], weights[rows], self.size)
+
+    def capture(self) -> WindowState:
+        """What to remember; the same however panes were added."""
+        parts = []
+        for number in sorted(self.buckets):
+            counts = np.zeros(self.size, dtype=np.int64)
+            self.buckets[number].add_to(counts)
+            cell = np.flatnonzero(counts)
+            parts.append(np.stack([np.full(len(cell), number), cell, counts[cell]]))
+        held = np.concatenate([np.zeros((3, 0), dtype=np.int64), *parts], axis=1)
+        return WindowState(self.oldest, *held)
+
+    def restore(self, state: WindowState) -> None:
+        """Hold what `capture` returned, and nothing else."""
+        self.total, self.buckets = np.zeros(self.size, dtype=np.int64), {}
+        self.oldest = state.oldest
+        pane = state.number * self.width
+        self.add(Entries(pane, pane, state.cell, state.weight))
 
     def slide(self, pane: int) -> None:
         """Let the window end with the given pane: subtract what is older than it."""

@@ -65,12 +65,15 @@ class Codec:
         body = len(text).to_bytes(8, "big") + text + b"".join(blobs)
         return MAGIC + zlib.crc32(body).to_bytes(4, "big") + body
 
-    def decode(self, kind: str, version: int, parameters: str, data: bytes) -> Any:
-        """The state in `data`; StateError where it is damaged or made for something else."""
+    def decode(self, kind: str, version: int, parameters: str | None, data: bytes) -> Any:
+        """The state in `data`; StateError where it is damaged or made for something else.
+
+        Any parameters will do where they are None.
+        """
         head, blobs = _open(data)
         expected = {"kind": kind, "version": version, "parameters": parameters}
         for name, value in expected.items():
-            if head.get(name) != value:
+            if value is not None and head.get(name) != value:
                 raise StateError(f"state has {name} {head.get(name)!r}, expected {value!r}")
         try:
             return self._rich(head["state"], blobs)

@@ -43,7 +43,8 @@ class Power:
         """
         g = np.maximum(self.growth, 1e-12)
         start = weight * self.share * per_millisecond * 1000 / max(per_second, 1e-12) / g
-        nats = np.maximum(-np.log(np.minimum(start, 0.5)), 0.0)
+        with np.errstate(divide="ignore"):  # an alternative without a share never rings
+            nats = np.maximum(-np.log(np.minimum(start, 0.5)), 0.0)
         return np.where(self.growth > 0, nats / g, np.inf)
 
     def detectable(self, events: float, per_second: float, weight: float, rate: float) -> float:

@@ -9,6 +9,7 @@ from tests.rig import data
 from tests.rig.kafka import KafkaServer
 from tests.rig.prometheus import Prometheus
 from tests.rig.small_broker import SmallBroker
+from tests.rig.toxiproxy import Toxiproxy
 
 
 @pytest.fixture(scope="session")
@@ -31,6 +32,16 @@ def small_broker(tmp_path_factory: pytest.TempPathFactory) -> Iterator[SmallBrok
         yield broker
     finally:
         broker.stop()
+
+
+@pytest.fixture(scope="session")
+def toxiproxy(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Toxiproxy]:
+    """A server of proxies, shared by the session."""
+    server = Toxiproxy.start(tmp_path_factory.mktemp("toxiproxy"))
+    try:
+        yield server
+    finally:
+        server.stop()
 
 
 @pytest.fixture(scope="session")

@@ -5,6 +5,7 @@ from dataclasses import replace
 
 from agent.publish.snapshot import (
     Alarm,
+    CheckpointStatus,
     Contributor,
     Effect,
     Histogram,
@@ -200,6 +201,15 @@ def snapshot(*models: ModelStatus) -> Snapshot:
             ("credit.feedback", 0): 0,
             ("churn.predictions", 0): -1,
         },
+        dead_letters={"sent": 46, "refused": 1, "dropped": 0},
+        events={"sent": 11, "refused": 0, "dropped": 0, "waiting": 2},
+        checkpoints=CheckpointStatus(
+            saved_at={"credit": NOW - 7, "churn": NOW - 7},
+            failures=2,
+            size=1_234_567,
+            restores={"restored": 5, "none": 1, "damaged": 1, "refused": 0},
+            missed={"credit.predictions": 3},
+        ),
         page_budget="1 per 365d",
         ticket_budget="1 per 30d",
     )

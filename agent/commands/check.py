@@ -1,9 +1,11 @@
 """`tocsin check`: configuration, profiles and, if asked, brokers and topics."""
 
+from collections.abc import Callable
 from pathlib import Path
 
 import click
 
+from agent.commands.serving import tls
 from agent.config import Config
 from agent.errors import Exit, TocsinError
 from agent.model import Model
@@ -13,6 +15,7 @@ from agent.profile_file import load
 def run_check(config: Config, path: Path, connect: bool) -> Exit:
     """Print each problem in one line; what is fine is said as well."""
     problems = [line for name in config.models for line in _profile_problems(config, name)]
+    problems += _certificate_problems(config)
     for line in problems:
         click.echo(f"{path}: {line}", err=True)
     code = Exit.USAGE if problems else Exit.OK
@@ -38,6 +41,23 @@ def _profile_problems(config: Config, name: str) -> list[str]:
         Model(name, model, config, profile, digest)
     except TocsinError as error:
         return [f"models.{name}: {error}"]
+    return []
+
+
+def _certificate_problems(config: Config) -> list[str]:
+    from agent.commands.run import kafka_settings
+
+    found = _problem(lambda: tls(config.http))
+    if config.kafka.bootstrap_servers:
+        found += _problem(lambda: kafka_settings(config))
+    return found
+
+
+def _problem(attempt: Callable[[], object]) -> list[str]:
+    try:
+        attempt()
+    except TocsinError as error:
+        return [str(error)]
     return []
 
 

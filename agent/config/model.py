@@ -11,6 +11,7 @@ from agent.config.types import (
     ColumnPaths,
     Count,
     FilePath,
+    Memory,
     MetricName,
     Name,
     Number,
@@ -27,7 +28,6 @@ from agent.config.types import (
 from agent.config.units import (
     DurationMs,
     PositiveDurationMs,
-    SizeBytes,
     parse_duration,
     parse_size,
 )
@@ -78,16 +78,10 @@ class FeedbackConfig(Section):
         default=parse_duration("1h"),
         description="How long before its prediction feedback may come.",
     )
-    memory: Annotated[SizeBytes, AfterValidator(lambda size: _at_least(size, "1MB"))] = Field(
+    memory: Memory = Field(
         default=parse_size("256MB"),
         description="Bound on the memory of predictions waiting for a label.",
     )
-
-
-def _at_least(size: int, least: str) -> int:
-    if size < parse_size(least):
-        raise wrong(f"is too small: write {least} or more")
-    return size
 
 
 class FieldsConfig(Section):

@@ -8,7 +8,7 @@ from typing import Any
 from pydantic import ValidationError
 
 from agent.config.root import ConfigError
-from agent.config.schema import expected, known_keys
+from agent.config.schema import expected, is_secret, known_keys
 from agent.config.types import TAGS
 from agent.config.yaml_source import Node, Path, Problem
 
@@ -89,7 +89,7 @@ def _text(kind: str, ctx: Mapping[str, Any], path: Path, node: Node | None) -> s
         template = _PREDICATES.get(kind, "is not valid here")
         numbers = {k: f"{v:g}" for k, v in ctx.items() if isinstance(v, float)}
         predicate = template.format_map({**ctx, **numbers, "expected": choices})
-    return " ".join(filter(None, (_shown(node, predicate), predicate)))
+    return " ".join(filter(None, (_shown(node, predicate, is_secret(path)), predicate)))
 
 
 def _unknown_key(path: Path) -> str:
@@ -100,16 +100,16 @@ def _unknown_key(path: Path) -> str:
     return f"unknown key: known here are {', '.join(known)}"
 
 
-def _shown(node: Node | None, predicate: str) -> str:
+def _shown(node: Node | None, predicate: str, secret: bool) -> str:
     """What stands in the file, as the subject of a predicate; nothing where it would not help."""
     if node is None:
         return ""
-    if node.secret:
-        return "'***'"
     value = node.value
     if isinstance(value, dict | list):
         kind = "a mapping" if isinstance(value, dict) else "a list"
         return kind if predicate.startswith("is not a ") else ""
+    if node.secret or (secret and value is not None):
+        return "'***'"
     if value is None:
         return "nothing"
     if isinstance(value, bool):

@@ -21,8 +21,28 @@ from pydantic import (
 )
 
 from agent.config.model import ModelConfig
-from agent.config.types import Count, FilePath, ModelName, Name, Port, Section, Server, Topic, wrong
-from agent.config.units import AlarmRate, DurationMs, PositiveDurationMs, Rate, parse_duration
+from agent.config.security import BasicConfig, OAuthConfig, TlsConfig
+from agent.config.types import (
+    Count,
+    FilePath,
+    Memory,
+    ModelName,
+    Name,
+    Port,
+    Section,
+    Server,
+    Token,
+    Topic,
+    wrong,
+)
+from agent.config.units import (
+    AlarmRate,
+    DurationMs,
+    PositiveDurationMs,
+    Rate,
+    parse_duration,
+    parse_size,
+)
 from agent.errors import UsageError
 
 
@@ -52,6 +72,16 @@ class KafkaConfig(Section):
         description="Brokers to start from, `host:port` as a list or with commas.",
     )
     group_id: Name = Field(default="tocsin", description="Consumer group that all agents share.")
+    group_instance_id: Name | None = Field(
+        default=None,
+        description="Name that is this agent's alone and that it keeps over a restart, such as a "
+        "pod's of a StatefulSet: it then comes back to its partitions at once.",
+    )
+    session_timeout: PositiveDurationMs = Field(
+        default=parse_duration("30s"),
+        description="Time after which the partitions of an agent that has fallen silent go to the "
+        "others of its group.",
+    )
     state_topic: Topic = Field(
         default="tocsin.state", description="Compacted topic of checkpoints; created if missing."
     )
@@ -65,11 +95,17 @@ class KafkaConfig(Section):
         default=None,
         description="Topic for records that cannot be used; none: they are only counted.",
     )
+    memory: Memory = Field(
+        default=parse_size("16MB"),
+        description="Bound on events, and on dead letters, that wait for their topic to take them; "
+        "of more the oldest are dropped.",
+    )
     security_protocol: Literal["PLAINTEXT", "SSL", "SASL_PLAINTEXT", "SASL_SSL"] = Field(
         default="PLAINTEXT", description="How to talk to brokers."
     )
     sasl_mechanism: (
-        Literal["PLAIN", "GSSAPI", "SCRAM-SHA-256", "SCRAM-SHA-512", "AWS_MSK_IAM"] | None
+        Literal["PLAIN", "GSSAPI", "SCRAM-SHA-256", "SCRAM-SHA-512", "OAUTHBEARER", "AWS_MSK_IAM"]
+        | None
     ) = Field(default=None, description="How to log in; needed with a SASL protocol.")
     sasl_plain_username: SecretStr | None = Field(
         default=None, description="User for PLAIN and SCRAM; never shown."
@@ -85,6 +121,9 @@ class KafkaConfig(Section):
     )
     sasl_kerberos_domain_name: Name | None = Field(
         default=None, description="Kerberos domain for GSSAPI; none: the broker's host."
+    )
+    oauth: OAuthConfig | None = Field(
+        default=None, description="For OAUTHBEARER: where a token is had, and as whom."
     )
     ssl_check_hostname: bool = Field(
         default=True, description="Whether a broker's certificate must carry its host name."
@@ -110,6 +149,10 @@ class KafkaConfig(Section):
     def _login(self) -> Self:
         if self.security_protocol.startswith("SASL") and self.sasl_mechanism is None:
             raise wrong("needs sasl_mechanism beside it", "security_protocol")
+        if self.sasl_mechanism == "OAUTHBEARER" and self.oauth is None:
+            raise wrong("needs oauth beside it", "sasl_mechanism")
+        if self.oauth is not None and self.sasl_mechanism != "OAUTHBEARER":
+            raise wrong("is for sasl_mechanism: OAUTHBEARER alone", "oauth")
         return self
 
     @model_validator(mode="after")
@@ -134,6 +177,8 @@ class KafkaConfig(Section):
                 secret = isinstance(value, SecretStr)
                 value = value.get_secret_value() if secret else value
                 options[name] = str(value) if isinstance(value, Path) else value
+        options["session_timeout_ms"] = self.session_timeout
+        options["heartbeat_interval_ms"] = max(self.session_timeout // 3, 1)
         return options
 
 
@@ -146,11 +191,31 @@ class AlertsConfig(Section):
     )
 
 
+class CheckpointConfig(Section):
+    """How state outlives a restart."""
+
+    interval: PositiveDurationMs = Field(
+        default=parse_duration("10s"),
+        description="Time between two checkpoints, at least; longer where writing one takes long.",
+    )
+    directory: FilePath | None = Field(
+        default=None,
+        description="Directory to keep them in; none: `kafka.state_topic`. For one agent alone.",
+    )
+
+
 class HttpConfig(Section):
     """Where metrics, health and the status page are served."""
 
     host: Name = Field(default="0.0.0.0", description="Address to listen on.")
     port: Port = Field(default=9108, description="Port to listen on; 0 takes a free one.")
+    tls: TlsConfig | None = Field(default=None, description="Serve over TLS, and only so.")
+    basic: BasicConfig | None = Field(
+        default=None, description="User name and password that all but the probes need."
+    )
+    bearer_token: Token | None = Field(
+        default=None, description="Token that does in place of name and password; never shown."
+    )
 
 
 class Config(Section):
@@ -180,7 +245,14 @@ class Config(Section):
     warmup: Count = Field(
         default=10_000, description="Predictions to learn from where a model has no profile."
     )
-    http: HttpConfig = Field(default_factory=HttpConfig, description="Where to serve.")
+    checkpoint: CheckpointConfig = Field(
+        default_factory=CheckpointConfig, description="How state outlives a restart."
+    )
+    http: HttpConfig = Field(default_factory=HttpConfig, description="Where to serve, and to whom.")
+    rejected_samples: bool = Field(
+        default=True,
+        description="Whether the beginnings of the last rejected records are shown.",
+    )
     models: Annotated[Mapping[ModelName, ModelConfig], Field(min_length=1)] = Field(
         description="The monitored models by name."
     )
@@ -224,7 +296,12 @@ class Config(Section):
     def hash(self) -> str:
         """Short SHA-256 of the effective configuration, without secrets and places of files."""
         files = {name for name in KafkaConfig.model_fields if name.endswith("file")}
-        without: Any = {"kafka": files, "models": {"__all__": {"profile"}}}
+        without: Any = {
+            "kafka": {**dict.fromkeys(files, True), "oauth": {"cafile"}},
+            "http": {"tls", "basic", "bearer_token"},
+            "checkpoint": {"directory"},
+            "models": {"__all__": {"profile"}},
+        }
         effective = self.model_dump(mode="json", exclude=without)
         text = json.dumps(effective, sort_keys=True, separators=(",", ":"))
         return hashlib.sha256(text.encode()).hexdigest()[:12]
@@ -238,7 +315,7 @@ class Config(Section):
 
     def unused(self) -> list[str]:
         """What is set and validated, and not acted on by this version; one line each."""
-        names = ["kafka.dead_letter_topic"] if self.kafka.dead_letter_topic else []
+        names: list[str] = []
         for name, model in self.models.items():
             keys = ("criteria", "champion")
             names += [f"models.{name}.{key}" for key in keys if getattr(model, key)]

@@ -70,6 +70,13 @@ def expected(path: tuple[str | int, ...]) -> str:
     return f"one of {kind}" if "enum" in schema else kind
 
 
+def is_secret(path: tuple[str | int, ...]) -> bool:
+    """Whether a path leads to a secret, or to a section that has one."""
+    schema = _at(path)
+    inside = schema.get("properties", {}).values()
+    return any(_follow(part).get("format") == "password" for part in (schema, *inside))
+
+
 def _at(path: tuple[str | int, ...]) -> Schema:
     schema = _follow(_schema())
     for part in path:

@@ -18,12 +18,15 @@ from pydantic import (
     GetJsonSchemaHandler,
     PlainSerializer,
     PlainValidator,
+    SecretStr,
     Tag,
     ValidationInfo,
     WithJsonSchema,
     model_validator,
 )
 from pydantic_core import CoreSchema, PydanticCustomError, core_schema
+
+from agent.config.units import SizeBytes, parse_size
 
 TEXT, LIST, MAPPING = "<text>", "<list>", "<mapping>"
 TAGS = (TEXT, LIST, MAPPING, "[key]")
@@ -83,6 +86,18 @@ def _not_boolean(value: object) -> object:
     return value
 
 
+def _not_empty(value: SecretStr) -> SecretStr:
+    if not value.get_secret_value():
+        raise wrong("is empty")
+    return value
+
+
+def _token(value: SecretStr) -> SecretStr:
+    if not re.fullmatch(r"[A-Za-z0-9._~+/-]+=*", value.get_secret_value()):
+        raise wrong("is no bearer token: use letters, digits and -._~+/, with = at its end alone")
+    return value
+
+
 def _scalar(value: object) -> object:
     if not isinstance(value, str | int | float) or value == "":
         raise wrong("is not a single value: write text, a number, true or false")
@@ -135,6 +150,17 @@ FilePath = Annotated[
     BeforeValidator(_resolved),
     PlainSerializer(str, return_type=str, when_used="json"),
     WithJsonSchema({"type": "string", "x-kind": "path"}),
+]
+Secret = Annotated[SecretStr, AfterValidator(_not_empty)]
+Token = Annotated[SecretStr, AfterValidator(_token)]
+UserName = Annotated[str, Text(r"[^:\x00-\x1f]+", "is no user name: use no ':' in it", "user name")]
+TokenUrl = Annotated[
+    str,
+    Text(
+        r"https://[^\s/?#@]+([/?][^\s#]*)?|http://(localhost|127\.0\.0\.1|\[::1\])(:\d+)?([/?][^\s#]*)?",
+        "is no address of a token endpoint: write https://host/path",
+        "URL",
+    ),
 ]
 Name = Annotated[str, Text(r"(.|\n)+", "is empty", "text")]
 ModelName = Annotated[
@@ -202,3 +228,12 @@ SegmentBy = Annotated[
     Annotated[Name, Tag(TEXT)] | Annotated[Mapping[Name, Edges], Tag(MAPPING)],
     _choice("is neither a column nor {column: [edges]}"),
 ]
+
+
+def _enough(size: int) -> int:
+    if size < parse_size("1MB"):
+        raise wrong("is too small: write 1MB or more")
+    return size
+
+
+Memory = Annotated[SizeBytes, AfterValidator(_enough)]

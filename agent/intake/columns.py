@@ -174,7 +174,8 @@ class Assembler:
         if self._schema.task == "multiclass":
             partial = np.logical_or.reduce(known, axis=1) & ~np.logical_and.reduce(known, axis=1)
             if partial.any():
-                whole = np.abs(np.nansum(score, axis=1) - 1) <= _SUM_TOLERANCE
+                some = np.where(inside, score, np.nan)
+                whole = np.abs(np.nansum(some, axis=1) - 1) <= _SUM_TOLERANCE
                 score = np.where(partial[:, None] & ~known & usable[:, None], 0.0, score)
                 usable = usable & (whole | ~partial)
         verdict.reject(derived & ~known.any(axis=1), MISSING_PREDICTION)

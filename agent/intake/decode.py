@@ -2,7 +2,6 @@
 
 import json
 from collections.abc import Mapping, Sequence
-from dataclasses import replace
 from typing import Final
 
 import numpy as np
@@ -146,17 +145,7 @@ def route(
             value = batch.values[index] or b""
             rejected.append(Rejection(index, UNKNOWN_MODEL, excerpt(value)))
     rejected.sort(key=lambda rejection: rejection.index)
-    parts = {
-        name: replace(
-            batch,
-            values=[batch.values[i] for i in rows[name]],
-            offsets=batch.offsets[rows[name]],
-            times=batch.times[rows[name]],
-        )
-        for name in names
-        if rows[name]
-    }
-    return parts, rejected
+    return {name: batch.take(rows[name]) for name in names if rows[name]}, rejected
 
 
 def rows_of(batch: TableBatch, path: str, name: str) -> TableBatch:
@@ -164,9 +153,7 @@ def rows_of(batch: TableBatch, path: str, name: str) -> TableBatch:
     column = _find(batch.columns, Slot.at(path))
     if column is None:
         return batch
-    rows = [i for i, cell in enumerate(column) if cell == name]
-    columns = {key: [cells[i] for i in rows] for key, cells in batch.columns.items()}
-    return replace(batch, columns=columns, offsets=batch.offsets[rows])
+    return batch.take([i for i, cell in enumerate(column) if cell == name])
 
 
 def _find(columns: Mapping[str, list[object]], slot: Slot) -> list[object] | None:

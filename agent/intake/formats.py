@@ -14,7 +14,7 @@ import numpy as np
 
 from agent.errors import UsageError
 from agent.intake.source import RawBatch, TableBatch
-from agent.intake.values import Unreadable
+from agent.intake.values import UNUSABLE, Unreadable
 
 Chunk = RawBatch | TableBatch
 Progress = Callable[[float], None]
@@ -99,7 +99,7 @@ def _readable(path: Path) -> Iterator[None]:
     try:
         yield
     except (OSError, EOFError, zlib.error) as error:
-        reason = getattr(error, "strerror", None) or str(error)
+        reason = getattr(error, "strerror", None) or _line(error)
         raise UsageError(f"{path}: cannot be read: {reason}") from error
 
 
@@ -225,7 +225,7 @@ def _parquet(path: Path) -> Any:
         raise UsageError(f"{path}: is empty")
     try:
         return ParquetFile(path)
-    except ArrowException as error:
+    except (ArrowException, UnicodeDecodeError) as error:
         raise UsageError(f"{path}: is not a Parquet file: {_line(error)}") from error
 
 
@@ -280,5 +280,15 @@ def _cells(column: Any) -> list[object]:
     if pa.types.is_timestamp(column.type):
         milliseconds = pa.timestamp("ms", column.type.tz)
         column = column.cast(milliseconds, safe=False).cast(pa.int64())
-    cells: list[object] = column.to_pylist()
+    try:
+        cells: list[object] = column.to_pylist()
+    except (ValueError, OverflowError):  # a date beyond Python's, text that is no UTF-8
+        cells = [_cell(scalar) for scalar in column]
     return cells
+
+
+def _cell(scalar: Any) -> object:
+    try:
+        return scalar.as_py()
+    except (ValueError, OverflowError):
+        return UNUSABLE

@@ -167,6 +167,7 @@ class SimulatedSource:
         self._clock, self._sleep = clock, sleep
         self._offsets = {predictions: 0, feedback: 0}
         self.problem = ""
+        self.missed: dict[str, int] = {}
 
     def poll(self, timeout: float) -> list[RawBatch | TableBatch]:
         """What came to be by now; waits a little first."""
@@ -186,6 +187,14 @@ class SimulatedSource:
     def assignment(self) -> frozenset[TopicPartition]:
         """One partition of each topic."""
         return frozenset((topic, 0) for topic in self._topics)
+
+    def waiting(self) -> frozenset[TopicPartition]:
+        """None: it is read from its beginning."""
+        return frozenset()
+
+    def place(self, places: Mapping[TopicPartition, int | None]) -> bool:
+        """Nowhere to go back to."""
+        return True
 
     def lag(self) -> Mapping[TopicPartition, int]:
         """Never behind."""

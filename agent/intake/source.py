@@ -1,13 +1,14 @@
 """What every source of records hands over: raw batches, never an object a record."""
 
-from collections.abc import Mapping
-from dataclasses import dataclass
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
 from typing import Protocol
 
 import numpy as np
 from numpy.typing import NDArray
 
 TopicPartition = tuple[str, int]
+Headers = Sequence[tuple[str, bytes | None]]
 
 
 @dataclass(frozen=True, slots=True)
@@ -15,7 +16,8 @@ class RawBatch:
     """Undecoded records of one partition, in the order of their offsets.
 
     `times` are the record's own timestamps (milliseconds since the epoch, -1 where unknown), used
-    where a payload carries none. A value of None is a tombstone.
+    where a payload carries none. A value of None is a tombstone. `keys` and `headers` are empty
+    where the source was not asked to keep them.
     """
 
     topic: str
@@ -23,9 +25,22 @@ class RawBatch:
     values: list[bytes | None]
     offsets: NDArray[np.int64]
     times: NDArray[np.int64]
+    keys: Sequence[bytes | None] = ()
+    headers: Sequence[Headers] = ()
 
     def __len__(self) -> int:
         return len(self.values)
+
+    def take(self, rows: Sequence[int]) -> "RawBatch":
+        """The records at these positions."""
+        return replace(
+            self,
+            values=[self.values[i] for i in rows],
+            offsets=self.offsets[rows],
+            times=self.times[rows],
+            keys=[self.keys[i] for i in rows] if self.keys else (),
+            headers=[self.headers[i] for i in rows] if self.headers else (),
+        )
 
 
 @dataclass(frozen=True, slots=True)
@@ -39,6 +54,11 @@ class TableBatch:
 
     def __len__(self) -> int:
         return len(self.offsets)
+
+    def take(self, rows: Sequence[int]) -> "TableBatch":
+        """The rows at these positions."""
+        columns = {name: [cells[i] for i in rows] for name, cells in self.columns.items()}
+        return replace(self, columns=columns, offsets=self.offsets[rows])
 
 
 class Source(Protocol):

@@ -1,7 +1,7 @@
 """Events, one CloudEvents record each, on the events topic and in the log."""
 
-from collections import deque
-from collections.abc import Callable
+import json
+from collections.abc import Mapping
 from datetime import UTC, datetime
 from typing import Any, Literal, Protocol
 
@@ -10,12 +10,9 @@ import structlog
 
 from agent.acceptance import Accepted
 from agent.alarms import stable_id
-from agent.errors import TocsinError
+from agent.publish.outbox import Outbox, Record
 from agent.publish.snapshot import Alarm
 from agent.results import alarm_result, moment
-
-WAITING = 10_000  # events kept while they cannot be sent; beyond it the oldest are dropped
-
 
 Event = dict[str, Any]  # a CloudEvents 1.0 record
 What = Literal["raised", "cleared", "acknowledged"]
@@ -24,18 +21,12 @@ What = Literal["raised", "cleared", "acknowledged"]
 class EventSink(Protocol):
     """Is told of each alarm raised, cleared or acknowledged, and of each reference accepted."""
 
+    @property
+    def counts(self) -> Mapping[str, int]:
+        """Events by what became of them; empty where none are sent."""
+
     def publish(self, event: Event) -> None:
-        """Tell of it. Never raises, never blocks long."""
-
-    def pump(self) -> None:
-        """Send what is still waiting, as far as that is possible now."""
-
-
-class Outlet(Protocol):
-    """Sends a record to a topic; False where it could not be taken now."""
-
-    def send(self, topic: str, key: bytes | None, value: bytes) -> bool:
-        """Whether the record was taken."""
+        """Tell of it. Never raises, never blocks."""
 
 
 def cloud_event(alarm: Alarm, now: float, what: What) -> Event:
@@ -119,55 +110,30 @@ def _event(
 
 
 class Events:
-    """Writes events to the log (unless told not to) and, where there is a topic, to Kafka.
+    """Writes events to the log (unless told not to) and, where there is an outbox, to a topic."""
 
-    An event that cannot be sent waits, so that none is lost while a broker is away; `dropped`
-    counts those that had to give way to newer ones.
-
-    Parameters
-    ----------
-    topic, outlet
-        Where to send; without an outlet events are only logged.
-    prepare
-        Makes sure, before the first event is sent, that the topic exists; raises TocsinError.
-    """
-
-    def __init__(
-        self,
-        topic: str = "",
-        outlet: Outlet | None = None,
-        prepare: Callable[[], object] = lambda: None,
-        logged: bool = True,
-    ) -> None:
-        self._topic, self._outlet, self._prepare, self._logged = topic, outlet, prepare, logged
-        self._prepared = False
-        self._waiting: deque[tuple[bytes, bytes]] = deque()
-        self.dropped = 0
+    def __init__(self, outbox: Outbox | None = None, logged: bool = True) -> None:
+        self._outbox, self._logged = outbox, logged
         self._log = structlog.get_logger("agent.alarm")
+
+    @property
+    def counts(self) -> Mapping[str, int]:
+        """Events by what became of them."""
+        if self._outbox is None:
+            return {}
+        return {**self._outbox.counts, "waiting": self._outbox.waiting}
 
     def publish(self, event: Event) -> None:
         """Log the event and send it, keyed by model."""
         if self._logged:
             self._log.warning(event["type"], **{**event["data"], "id": event["id"]})
-        if self._outlet is not None:
-            if len(self._waiting) >= WAITING:
-                self._waiting.popleft()
-                self.dropped += 1
-            self._waiting.append((event["data"]["model"].encode(), msgspec.json.encode(event)))
+        if self._outbox is not None:
+            key = event["data"]["model"].encode(errors="backslashreplace")
+            self._outbox.put([Record(key, _encoded(event))])
 
-    def pump(self) -> None:
-        """Send what waits, in order, until something cannot be sent."""
-        if self._outlet is None or not self._waiting or not self._ready():
-            return
-        while self._waiting and self._outlet.send(self._topic, *self._waiting[0]):
-            self._waiting.popleft()
 
-    def _ready(self) -> bool:
-        if not self._prepared:
-            try:
-                self._prepare()
-            except TocsinError as error:
-                self._log.warning("events wait", problem=str(error), waiting=len(self._waiting))
-                return False
-            self._prepared = True
-        return True
+def _encoded(event: Event) -> bytes:
+    try:
+        return msgspec.json.encode(event)
+    except UnicodeEncodeError:  # half a surrogate pair, which JSON can bring in a version
+        return json.dumps(event).encode()

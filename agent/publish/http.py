@@ -15,18 +15,23 @@ from errno import EADDRINUSE
 from typing import Any
 
 import structlog
-from cheroot import wsgi
 
 from agent.errors import UnreachableError
+from agent.publish.access import OPEN, PROBES, Access
+from agent.publish.connections import Server
 from agent.publish.metrics import Exporter
 from agent.publish.page import CONTENT_SECURITY_POLICY, status_page
+from agent.publish.sharing import Shared
 from agent.publish.snapshot import Snapshot
 from agent.publish.status import status_json, unready
+from agent.publish.tls import Adapter, Tls
 from agent.publish.writes import Submit, forbidden, is_write, write
 
-THREADS = 8
+THREADS = 16
+BACKLOG = 256  # connections that the system may accept before this server does
 QUEUE = 64  # connections that may wait for a thread; more are answered with 503
 TIMEOUT = 5  # seconds that a connection may keep a thread waiting
+SHARED = 1.0  # seconds for which those who scrape share what was rendered
 MAX_HEADER_BYTES = 16 * 1024
 MAX_BODY_BYTES = 64 * 1024  # refused unseen; what may be written has a smaller bound of its own
 GZIP_FROM = 1024  # bytes below which compressing gains nothing
@@ -36,6 +41,7 @@ STATUS_LINES = {
     200: "200 OK",
     202: "202 Accepted",
     400: "400 Bad Request",
+    401: "401 Unauthorized",
     403: "403 Forbidden",
     404: "404 Not Found",
     405: "405 Method Not Allowed",
@@ -81,6 +87,10 @@ class HttpServer:
         Seconds since the epoch.
     submit
         Has what people ask for carried out. Without it nothing can be asked for.
+    tls
+        Serves over TLS, and only so.
+    access
+        What whoever asks has to bring, for anything but the probes.
     """
 
     def __init__(
@@ -90,14 +100,21 @@ class HttpServer:
         get_snapshot: Callable[[], Snapshot],
         clock: Callable[[], float] = time.time,
         submit: Submit | None = None,
+        tls: Tls | None = None,
+        access: Access = OPEN,
     ) -> None:
         self.host = host
         self.port = port
         self._get_snapshot = get_snapshot
         self._clock = clock
         self._submit = submit
-        self._exporter = Exporter(get_snapshot, clock)
-        self._server: wsgi.Server | None = None
+        self._tls, self._access = tls, access
+        exporter = Exporter(get_snapshot, clock)
+        # By Accept header and by snapshot: what was done a moment ago must show.
+        self._rendered: Shared[tuple[str | None, float], tuple[str, bytes]] = Shared(
+            lambda key: exporter.render(key[0]), SHARED
+        )
+        self._server: Server | None = None
         self._thread: threading.Thread | None = None
         self._routes: Mapping[str, Callable[[Mapping[str, Any]], Response]] = {
             "/": self._page,
@@ -114,21 +131,25 @@ class HttpServer:
         ------
         UnreachableError
             The address cannot be listened on.
+        UsageError
+            A file of `tls` cannot be used.
         """
-        server = wsgi.Server(
+        adapter = Adapter(self._tls) if self._tls is not None else None
+        server = Server(
             (self.host, self.port),
             self._answer,
             numthreads=THREADS,
             max=THREADS,
             server_name="tocsin",
-            request_queue_size=QUEUE,
+            request_queue_size=BACKLOG,
             timeout=TIMEOUT,
             shutdown_timeout=TIMEOUT,
             accepted_queue_size=QUEUE,
-            accepted_queue_timeout=TIMEOUT,
+            accepted_queue_timeout=0,
         )
         server.max_request_header_size = MAX_HEADER_BYTES
         server.max_request_body_size = MAX_BODY_BYTES
+        server.ssl_adapter = adapter
         server.error_log = _log_from_server  # type: ignore[method-assign]
         try:
             server.prepare()
@@ -174,8 +195,13 @@ class HttpServer:
         return [] if method == "HEAD" else [body]
 
     def _route(self, method: str, path: str, environ: Mapping[str, Any]) -> Response:
+        if path not in PROBES and not self._access.admits(environ):
+            challenges = self._access.challenges
+            return Response(
+                b"not authorized\n", status=401 if challenges else 403, headers=challenges
+            )
         if self._submit is not None and is_write(path):
-            return _written(method, path, environ, self._submit)
+            return _written(method, path, environ, self._submit, self._access.required)
         handler = self._routes.get(path)
         if handler is None:
             return Response(b"not found\n", status=404)
@@ -185,7 +211,8 @@ class HttpServer:
         return handler(environ)
 
     def _metrics(self, environ: Mapping[str, Any]) -> Response:
-        content_type, body = self._exporter.render(environ.get("HTTP_ACCEPT"))
+        accept: str | None = environ.get("HTTP_ACCEPT")
+        content_type, body = self._rendered((accept, self._get_snapshot().taken_at))
         return Response(body, content_type)
 
     def _healthz(self, environ: Mapping[str, Any]) -> Response:
@@ -202,15 +229,17 @@ class HttpServer:
         return Response(json.dumps(status, allow_nan=False).encode(), "application/json")
 
     def _page(self, environ: Mapping[str, Any]) -> Response:
-        writable = self._submit is not None and not forbidden(environ)
+        writable = self._submit is not None and not forbidden(environ, self._access.required)
         page = status_page(self._get_snapshot(), self._clock(), writable)
         return Response(_encode(page), "text/html; charset=utf-8")
 
 
-def _written(method: str, path: str, environ: Mapping[str, Any], submit: Submit) -> Response:
+def _written(
+    method: str, path: str, environ: Mapping[str, Any], submit: Submit, known: bool
+) -> Response:
     if method != "POST":
         return Response(b"only POST is served here\n", status=405, headers=(("Allow", "POST"),))
-    answer = write(environ, path, submit)
+    answer = write(environ, path, submit, known)
     body = json.dumps(answer.body, allow_nan=False).encode()
     return Response(body, "application/json", answer.status)
 

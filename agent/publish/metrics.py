@@ -63,6 +63,22 @@ def _rejected(snapshot: Snapshot, now: float) -> Series:
         yield ("", *key), value
 
 
+def _dead_letters(snapshot: Snapshot, now: float) -> Series:
+    for outcome, letters in snapshot.dead_letters.items():
+        yield (outcome,), letters
+
+
+def _events(snapshot: Snapshot, now: float) -> Series:
+    for outcome, events in snapshot.events.items():
+        if outcome != "waiting":
+            yield (outcome,), events
+
+
+def _events_waiting(snapshot: Snapshot, now: float) -> Series:
+    if "waiting" in snapshot.events:
+        yield (), snapshot.events["waiting"]
+
+
 def _single(pick: Callable[[ModelStatus], float | Histogram | None]) -> Read:
     """One series a model, none where there is nothing to say."""
 
@@ -97,6 +113,30 @@ def _watermark_delay(snapshot: Snapshot, now: float) -> Series:
     for name, status in snapshot.models.items():
         if status.watermark is not None:
             yield (name,), max(0.0, now - status.watermark / 1000)
+
+
+def _only(pick: Callable[[Snapshot], float]) -> Read:
+    """One series without labels."""
+
+    def read(snapshot: Snapshot, now: float) -> Series:
+        yield (), float(pick(snapshot))
+
+    return read
+
+
+def _checkpoint_age(snapshot: Snapshot, now: float) -> Series:
+    for name, saved_at in snapshot.checkpoints.saved_at.items():
+        yield (name,), max(0.0, now - saved_at)
+
+
+def _restores(snapshot: Snapshot, now: float) -> Series:
+    for outcome, records in snapshot.checkpoints.restores.items():
+        yield (outcome,), records
+
+
+def _missed(snapshot: Snapshot, now: float) -> Series:
+    for topic, records in snapshot.checkpoints.missed.items():
+        yield (topic,), records
 
 
 def _lag(snapshot: Snapshot, now: float) -> Series:
@@ -143,6 +183,30 @@ METRICS: tuple[Metric, ...] = (
         ("model", "topic", "reason"),
         "Records that could not be used.",
         _rejected,
+    ),
+    Metric(
+        "tocsin_dead_letters_total",
+        "counter",
+        "records",
+        ("outcome",),
+        "Records that could not be used, by what became of them on the dead-letter topic.",
+        _dead_letters,
+    ),
+    Metric(
+        "tocsin_events_total",
+        "counter",
+        "events",
+        ("outcome",),
+        "Events for the events topic, by what became of them.",
+        _events,
+    ),
+    Metric(
+        "tocsin_events_waiting",
+        "gauge",
+        "events",
+        (),
+        "Events that the events topic has not acknowledged yet.",
+        _events_waiting,
     ),
     Metric(
         "tocsin_late_total",
@@ -297,6 +361,47 @@ METRICS: tuple[Metric, ...] = (
         _watermark_delay,
     ),
     Metric(
+        "tocsin_checkpoint_age_seconds",
+        "gauge",
+        "seconds",
+        ("model",),
+        "Time since all that the agent knows of the model was last written down; after a crash it "
+        "is read again from there.",
+        _checkpoint_age,
+    ),
+    Metric(
+        "tocsin_checkpoint_failures_total",
+        "counter",
+        "1",
+        (),
+        "Checkpoints that could not be written.",
+        _only(lambda s: s.checkpoints.failures),
+    ),
+    Metric(
+        "tocsin_checkpoint_bytes",
+        "gauge",
+        "bytes",
+        (),
+        "Size of the last checkpoint, of all models together.",
+        _only(lambda s: s.checkpoints.size),
+    ),
+    Metric(
+        "tocsin_checkpoint_restores_total",
+        "counter",
+        "1",
+        ("outcome",),
+        "Checkpoints looked for, of models and of their partitions.",
+        _restores,
+    ),
+    Metric(
+        "tocsin_missed_records_total",
+        "counter",
+        "1",
+        ("topic",),
+        "Records that retention had deleted before they could be read.",
+        _missed,
+    ),
+    Metric(
         "tocsin_pane_seconds",
         "histogram",
         "seconds",
@@ -318,7 +423,12 @@ LABELS: Mapping[str, str] = {
     "model": "a model's name in the configuration",
     "version": "a model's version as its records say, capped (the rest is `other`); "
     "of `tocsin_build_info`, Tocsin's version",
-    "outcome": "`joined`, `orphan`, `duplicate`, `corrected`, `withdrawn`, `expired`",
+    "outcome": "of `tocsin_feedback_total`, `joined`, `orphan`, `duplicate`, `corrected`, "
+    "`withdrawn` or `expired`; of `tocsin_checkpoint_restores_total`, `restored`, `none` (there is "
+    "none), `damaged` (an older one serves, if there is one) or `refused` (made for another "
+    "profile, configuration or version); of `tocsin_events_total` and `tocsin_dead_letters_total`, "
+    "`sent`, `refused` (too large for the topic) or `dropped` (gave way to newer ones while the "
+    "topic took none)",
     "topic": "a topic of the configuration",
     "partition": "a partition's number",
     "reason": "of `tocsin_rejected_total`, why the record was refused; of `tocsin_blind`, "

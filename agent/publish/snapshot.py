@@ -136,6 +136,17 @@ class ModelStatus:
 
 
 @dataclass(frozen=True, slots=True)
+class CheckpointStatus:
+    """How well state is kept."""
+
+    saved_at: Mapping[str, float] = field(default_factory=dict)  # by model; seconds, wall clock
+    failures: int = 0
+    size: int = 0  # bytes of the last one, of all models together
+    restores: Mapping[str, int] = field(default_factory=dict)  # by outcome
+    missed: Mapping[str, int] = field(default_factory=dict)  # by topic: records gone unread
+
+
+@dataclass(frozen=True, slots=True)
 class Snapshot:
     """Everything at one moment."""
 
@@ -146,5 +157,8 @@ class Snapshot:
     models: Mapping[str, ModelStatus] = field(default_factory=dict)
     lag: Mapping[TopicPartition, int] = field(default_factory=dict)
     unrouted: Mapping[tuple[str, ...], float] = field(default_factory=dict)  # topic, reason
+    dead_letters: Mapping[str, float] = field(default_factory=dict)  # outcome
+    events: Mapping[str, float] = field(default_factory=dict)  # outcome, and those `waiting`
+    checkpoints: CheckpointStatus = field(default_factory=CheckpointStatus)
     page_budget: str = ""
     ticket_budget: str = ""

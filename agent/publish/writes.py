@@ -1,8 +1,8 @@
 """Requests that ask the agent to do something: who may, what they must look like, what they mean.
 
-Until the server knows users, only processes of the same machine may write. A browser there must not
-do it for a strange site either: what it sends is JSON, from a page of this very server, to a name
-of this machine.
+Where nobody has to authenticate, only processes of the same machine may write. No browser may do it
+for a strange site: what it sends is JSON, from a page of this very server, and without
+authentication to a name of this machine.
 """
 
 import re
@@ -65,30 +65,38 @@ def is_write(path: str) -> bool:
     return any(write.path.fullmatch(path) for write in WRITES)
 
 
-def write(environ: Environ, path: str, submit: Submit) -> Answer:
-    """Answer a POST to a path of which `is_write` holds."""
+def write(environ: Environ, path: str, submit: Submit, known: bool) -> Answer:
+    """Answer a POST to a path of which `is_write` holds; `known`: from who has authenticated."""
     found = next((w, m) for w in WRITES if (m := w.path.fullmatch(path)))
     kind, name = found[0], found[1].group(1)
-    why = forbidden(environ)
+    why = forbidden(environ, known)
     if why:
         return _error(403, why)
     body = _body(environ, kind.body)
     return body if isinstance(body, Answer) else submit(kind.command(name, body))
 
 
-def forbidden(environ: Environ) -> str:
-    """Why this client may not write; empty where it may."""
-    if not _is_loopback(environ.get("REMOTE_ADDR", "")):
-        return "only the agent's own machine may do that, so far"
-    if any(environ.get(f"HTTP_{h}") for h in PROXIED):
-        return "only the agent's own machine may do that, so far, and no proxy for others"
+def forbidden(environ: Environ, known: bool) -> str:
+    """Why this client may not write; empty where it may. `known`: it has authenticated."""
     host = environ.get("HTTP_HOST", "")
+    why = "" if known else _elsewhere(environ, host)
+    if why:
+        return why
+    origin = environ.get("HTTP_ORIGIN")
+    if origin is not None and _netloc(origin) != host:
+        return "not from another site's page"
+    return ""
+
+
+def _elsewhere(environ: Environ, host: str) -> str:
+    """What shows that a request may come from another machine; empty where nothing does."""
+    if not _is_loopback(environ.get("REMOTE_ADDR", "")):
+        return "without authentication only the agent's own machine may do that"
+    if any(environ.get(f"HTTP_{h}") for h in PROXIED):
+        return "without authentication only the agent's own machine may do that, and no proxy"
     # A strange site can have its own name lead to this machine.
     if not _is_loopback(_hostname(f"//{host}")):
-        return "address the agent as localhost or 127.0.0.1"
-    origin = environ.get("HTTP_ORIGIN")
-    if origin is not None and urlsplit(origin).netloc != host:
-        return "not from another site's page"
+        return "without authentication, address the agent as localhost or 127.0.0.1"
     return ""
 
 
@@ -108,6 +116,14 @@ def _hostname(url: str) -> str:
         return urlsplit(url).hostname or ""
     except ValueError:
         return ""
+
+
+def _netloc(url: str) -> str | None:
+    """Host and port as they stand in a URL; None where that is none, as `null` is."""
+    try:
+        return urlsplit(url).netloc or None
+    except ValueError:
+        return None
 
 
 def _body(environ: Environ, kind: type[_Acknowledgement]) -> _Acknowledgement | Answer:

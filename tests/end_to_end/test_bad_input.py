@@ -1,9 +1,10 @@
-"""Whatever a topic holds is counted by reason, and never stops the agent."""
+"""Whatever a topic holds is counted by reason, kept as a dead letter, and never stops the agent."""
 
 import json
 import time
 
 import pytest
+from kafka import KafkaConsumer
 
 from tests.rig.agent import Agent, produce, tocsin
 
@@ -66,7 +67,11 @@ def test_bad_records_are_counted_and_the_agent_goes_on(kafka, fresh, tmp_path):
     reference = [good(i, at + i, label=i % 2) for i in range(3000)]
     (tmp_path / "train.jsonl").write_bytes(b"\n".join(reference))
     config = {
-        "kafka": {"bootstrap_servers": kafka.bootstrap, "group_id": fresh("group")},
+        "kafka": {
+            "bootstrap_servers": kafka.bootstrap,
+            "group_id": fresh("group"),
+            "dead_letter_topic": fresh("dead"),
+        },
         "models": {"credit": model, "other": other},
     }
     agent = Agent(tmp_path, config)
@@ -110,10 +115,45 @@ def test_bad_records_are_counted_and_the_agent_goes_on(kafka, fresh, tmp_path):
     finally:
         code = agent.stop()
     assert code == 0
-    # Records that cannot be told apart from other models' are refused before they reach a model.
-    unknown = 'tocsin_rejected_total{model="",reason="unknown_model"'
-    line = next(line for line in metrics.splitlines() if line.startswith(unknown))
-    refused = float(line.split()[-1])
-    assert sum(counted.values()) + refused == len(broken)
     assert counted == REASONS
+    # Records that cannot be told apart from other models' are refused before they reach a model.
+    unrouted = samples(metrics, 'tocsin_rejected_total{model="",')
+    assert unrouted == [1, 1, 4]  # unknown_model, too_large, undecodable
+    assert sum(counted.values()) + sum(unrouted) == len(broken)
     assert "Traceback" not in agent.log
+
+    # All but the duplicate, the one that is too large for any topic, and the one of feedback.
+    assert samples(metrics, "tocsin_dead_letters_total{") == [0, 1, len(broken) - 1]
+    letters = consume(kafka.bootstrap, config["kafka"]["dead_letter_topic"], len(broken) - 1)
+    expected = {
+        (topic, odd + i): value
+        for i, (what, value) in enumerate(broken.items())
+        if what not in ("duplicate", "too large")
+    }
+    expected[feedback, 0] = b"{"
+    found = {}
+    for letter in letters:
+        headers = dict(letter.headers)
+        origin = headers["tocsin.topic"].decode(), int(headers["tocsin.offset"])
+        found[origin] = letter.value
+        assert letter.key == (b"same" if origin[0] == topic else b"a")
+        assert headers["tocsin.partition"] == b"0" and headers["tocsin.reason"]
+    assert found == expected
+
+
+def samples(metrics: str, start: str) -> list[float]:
+    """The values of the series that start like that, in ascending order."""
+    return sorted(float(x.split()[-1]) for x in metrics.splitlines() if x.startswith(start))
+
+
+def consume(bootstrap: str, topic: str, count: int) -> list:
+    """That many records of a topic, and no more within a second."""
+    with KafkaConsumer(topic, bootstrap_servers=bootstrap, auto_offset_reset="earliest") as reader:
+        records: list = []
+        deadline = time.monotonic() + 30
+        while len(records) < count:
+            assert time.monotonic() < deadline, records
+            records += [r for batch in reader.poll(timeout_ms=500).values() for r in batch]
+        records += [r for batch in reader.poll(timeout_ms=1000).values() for r in batch]
+    assert len(records) == count
+    return records

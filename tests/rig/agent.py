@@ -1,11 +1,13 @@
 """The agent as a user runs it: a process with a configuration, watched over HTTP."""
 
 import json
+import ssl
 import subprocess
 import sys
 import time
+import urllib.error
 import urllib.request
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -36,20 +38,32 @@ def environment() -> dict[str, str]:
 
 
 class Agent:
-    """`tocsin run` in a folder, with this configuration (its HTTP port is added)."""
+    """`tocsin run` in a folder, with this configuration (its HTTP port is added).
 
-    def __init__(self, folder: Path, config: dict[str, Any]) -> None:
+    With `tls` it is asked over TLS, as the agent then has to serve; `headers` go with each request.
+    """
+
+    def __init__(
+        self,
+        folder: Path,
+        config: dict[str, Any],
+        *options: str,
+        tls: ssl.SSLContext | None = None,
+        headers: Mapping[str, str] | None = None,
+    ) -> None:
+        self._options, self._tls, self._headers = options, tls, dict(headers or {})
         self.port = free_port()
         self.target = f"127.0.0.1:{self.port}"
         self._folder = folder
-        config = {**config, "http": {"host": "127.0.0.1", "port": self.port}}
+        config = {**config, "http": {**config.get("http", {}), "host": "127.0.0.1"}}
+        config["http"]["port"] = self.port
         (folder / "tocsin.yaml").write_text(yaml.safe_dump(config, sort_keys=False))
         self._process: Process | None = None
 
     def start(self) -> "Agent":
         """Return once it is live."""
         environ = [f"{k}={v}" for k, v in environment().items() if k == "PYTHONPATH"]
-        command = ["env", *environ, sys.executable, "-m", "agent.cli", "run"]
+        command = ["env", *environ, sys.executable, "-m", "agent.cli", "run", *self._options]
         self._process = Process(command, self._folder / "agent.log")
         self._process.wait_until(lambda: self.get("/healthz") is not None, timeout=30)
         return self
@@ -65,12 +79,28 @@ class Agent:
 
     def get(self, path: str) -> str | None:
         """The body of an answer; None where there is none, or not 200."""
+        status, body = self.ask(path)
+        return body if status == 200 else None
+
+    def ask(self, path: str) -> tuple[int, str]:
+        """Status and body of an answer; status 0 where there is none."""
+        scheme = "http" if self._tls is None else "https"
+        request = urllib.request.Request(f"{scheme}://{self.target}{path}", headers=self._headers)
         try:
-            with urllib.request.urlopen(f"http://{self.target}{path}", timeout=10) as answer:
-                body: str = answer.read().decode()
-                return body
+            with urllib.request.urlopen(request, timeout=10, context=self._tls) as answer:
+                return answer.status, answer.read().decode()
+        except urllib.error.HTTPError as error:
+            return error.code, error.read().decode()
         except OSError:
-            return None
+            return 0, ""
+
+    def wait_ready(self, ready: bool = True, timeout: float = 60.0) -> str:
+        """What /readyz says once it is as wanted."""
+        deadline = time.monotonic() + timeout
+        while (answer := self.ask("/readyz"))[0] != (200 if ready else 503):
+            assert time.monotonic() < deadline, f"{answer} after {timeout} s\n{self.log[-2000:]}"
+            time.sleep(0.1)
+        return answer[1]
 
     def model(self, name: str) -> dict[str, Any]:
         """The model's part of /api/v1/status."""

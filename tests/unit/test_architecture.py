@@ -119,7 +119,8 @@ def test_global_randomness_is_never_drawn(path):
     [
         ("kafka", "agent/intake/kafka/"),
         ("prometheus_client", "agent/publish/metrics.py"),
-        ("cheroot", "agent/publish/http.py"),
+        ("cheroot", ("agent/publish/connections.py", "agent/publish/tls.py")),
+        ("werkzeug", "agent/publish/access.py"),
         ("river", "detectors/drift/river.py"),
     ],
 )

@@ -87,7 +87,7 @@ class Source:
     problem = ""
 
     def __init__(self):
-        self.batches, self.committed = [], []
+        self.batches, self.committed, self.missed = [], [], {}
 
     def poll(self, timeout):
         made, self.batches = self.batches, []
@@ -95,6 +95,9 @@ class Source:
 
     def assignment(self):
         return frozenset([(PREDICTIONS, 0), (FEEDBACK, 0)])
+
+    def waiting(self):
+        return frozenset()
 
     def lag(self):
         return dict.fromkeys(self.assignment(), 1)

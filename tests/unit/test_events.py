@@ -1,15 +1,15 @@
-"""Alarm events: what they say, that ids repeat, and that none is lost while a broker is away."""
+"""Alarm events: what they say, and that ids repeat."""
 
 import json
 from dataclasses import replace
 
 from agent.acceptance import Accepted
-from agent.errors import UnreachableError
-from agent.publish import events
 from agent.publish.events import Events, accepted_event, cloud_event
+from agent.publish.outbox import Outbox
 from agent.publish.snapshot import Offsets
 from detectors.acceptance import Acceptance
 from tests import samples
+from tests.outlet import Outlet
 
 NOW = 1_700_000_000.0
 
@@ -18,17 +18,18 @@ def raised(**changes):
     return cloud_event(samples.alarm(**changes), NOW, "raised")
 
 
-class Outlet:
-    """Takes records only while it is open."""
-
-    def __init__(self):
-        self.open = False
-        self.taken = []
-
-    def send(self, topic, key, value):
-        if self.open:
-            self.taken.append((topic, key, json.loads(value)))
-        return self.open
+def sent(*all_events):
+    """Key and object of each record that these events become."""
+    outlet = Outlet()
+    outbox = Outbox("alarms", outlet)
+    told = Events(outbox, logged=False)
+    for event in all_events:
+        told.publish(event)
+    assert outbox.settle(5.0)
+    outbox.close()
+    assert told.counts == {"sent": len(all_events), "refused": 0, "dropped": 0, "waiting": 0}
+    assert {topic for topic, *_ in outlet.taken} == {"alarms"}
+    return [(key, json.loads(value)) for _, key, value, _ in outlet.taken]
 
 
 def test_an_event_says_all_that_a_consumer_needs():
@@ -105,52 +106,22 @@ def test_an_acceptance_says_what_became_what():
         }
     ]
     assert data["cleared"] == [samples.alarm().id]
-    outlet = Outlet()
-    outlet.open = True
-    told = Events("topic", outlet, logged=False)
-    told.publish(event)
-    told.pump()
-    assert outlet.taken[0][1] == b"credit"
+    assert sent(event) == [(b"credit", event)]
 
 
-def test_events_wait_for_the_broker_and_come_in_order():
-    outlet = Outlet()
-    told = Events("alarms", outlet, logged=False)
-    for i in range(3):
-        told.publish(raised(id=f"a{i}"))
-        told.pump()
-    assert outlet.taken == []
-    outlet.open = True
-    told.pump()
-    told.pump()
-    assert [value["id"] for _, _, value in outlet.taken] == ["a0.raised", "a1.raised", "a2.raised"]
-    assert outlet.taken[0][:2] == ("alarms", samples.alarm().model.encode())
+def test_events_are_sent_in_order_keyed_by_model():
+    made = [raised(id=f"a{i}") for i in range(3)]
+    found = sent(*made)
+    assert [key for key, _ in found] == [samples.alarm().model.encode()] * 3
+    assert [event["id"] for _, event in found] == ["a0.raised", "a1.raised", "a2.raised"]
 
 
-def test_nothing_is_sent_before_the_topic_can_be_had():
-    outlet, tries = Outlet(), []
-    outlet.open = True
+def test_a_name_that_is_no_unicode_is_sent_all_the_same():
+    ((key, _),) = sent(raised(model="half \ud800"))
+    assert key == b"half \\ud800"
 
-    def prepare():
-        tries.append(1)
-        if len(tries) < 3:
-            raise UnreachableError("no broker")
 
-    told = Events("alarms", outlet, prepare, logged=False)
+def test_without_a_topic_events_are_only_logged():
+    told = Events(logged=False)
     told.publish(raised())
-    for expected in (0, 0, 1, 1):
-        told.pump()
-        assert len(outlet.taken) == expected
-    assert len(tries) == 3
-
-
-def test_what_waits_is_bounded_and_the_oldest_goes_first(monkeypatch):
-    monkeypatch.setattr(events, "WAITING", 2)
-    outlet = Outlet()
-    told = Events("alarms", outlet, logged=False)
-    for i in range(5):
-        told.publish(raised(id=f"a{i}"))
-    outlet.open = True
-    told.pump()
-    assert [value["id"] for _, _, value in outlet.taken] == ["a3.raised", "a4.raised"]
-    assert told.dropped == 3
+    assert told.counts == {}

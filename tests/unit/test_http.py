@@ -280,7 +280,7 @@ def test_only_this_machine_may_write() -> None:
         ("", False),
     ):
         environ = {"REMOTE_ADDR": address, "HTTP_HOST": "localhost:9108"}
-        assert (forbidden(environ) == "") == allowed, address
+        assert (forbidden(environ, known=False) == "") == allowed, address
 
 
 def test_without_an_agent_behind_it_nothing_can_be_asked_for() -> None:

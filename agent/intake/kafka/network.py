@@ -22,6 +22,7 @@ from agent.errors import TocsinError, UnreachableError, UsageError
 from agent.intake.kafka.settings import KafkaSettings
 
 CLOSED = "the broker closed the connection"
+NOT_KAFKA = "what answers there is not Kafka's protocol"
 
 # Another attempt would end the same way: somebody has to change the configuration.
 FATAL = (
@@ -174,6 +175,10 @@ def reason_of(error: BaseException) -> str:
     text = str(error.args[0]) if error.args else type(error).__name__
     if text in ("socket disconnected", "KafkaConnectionError"):
         return CLOSED
+    if text.startswith("Invalid frame length"):
+        return f"{NOT_KAFKA}; does it expect another security_protocol?"
+    if tls := re.search(r"\[SSL: \w+\] (.+) \(_ssl\.c:\d+\)", text):
+        return tls[1].replace("certificate verify failed", "its certificate is not trusted")
     if code := re.search(r"\b(\d+) (E[A-Z]+)\b", text):
         if getattr(errno, code[2], None) == int(code[1]):
             text = os.strerror(int(code[1])).lower()

@@ -2,13 +2,23 @@
 
 import threading
 import time
-from collections.abc import Sequence
-from typing import Any
+from collections.abc import Callable, Sequence
+from typing import Any, Literal
 
 from kafka import KafkaProducer, errors
 
 from agent.intake.kafka.network import Network, reason_of, unreachable
 from agent.intake.kafka.settings import MEBIBYTE, KafkaSettings
+
+# The record itself is what the broker objects to: it will never take it.
+REFUSED = (
+    errors.InvalidRecordError,
+    errors.InvalidTimestampError,
+    errors.MessageSizeTooLargeError,
+    errors.RecordListTooLargeError,
+)
+
+Delivery = Literal["delivered", "refused", "failed"]
 
 
 class KafkaSink:
@@ -59,13 +69,16 @@ class KafkaSink:
         key: bytes | None,
         value: bytes | None,
         headers: Sequence[tuple[str, bytes]] = (),
+        done: Callable[[Delivery], None] | None = None,
     ) -> bool:
         """Take a record into the buffer; False where that was not possible within `max_block`.
 
+        `done` is told later, on another thread, what became of a record that was taken.
         Raises ValueError for a record over `max_record_bytes` or without both key and value.
         """
         deadline = time.monotonic() + self._patience
         size = 100 + len(key or b"") + len(value or b"")
+        size += sum(len(name) + len(content) for name, content in headers)
         if not (self._connected(self._patience) and self._reserve(size, deadline)):
             return False
         try:
@@ -80,6 +93,11 @@ class KafkaSink:
             raise
         future.add_callback(lambda _: self._delivered(size))
         future.add_errback(lambda error: self._failed(size, topic, error))
+        if done is not None:
+            future.add_callback(lambda _: done("delivered"))
+            future.add_errback(
+                lambda error: done("refused" if isinstance(error, REFUSED) else "failed")
+            )
         return True
 
     def _connected(self, timeout: float) -> bool:

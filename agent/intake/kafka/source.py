@@ -12,6 +12,7 @@ from kafka.structs import OffsetAndMetadata
 from kafka.structs import TopicPartition as KafkaTopicPartition
 
 from agent.errors import UnreachableError
+from agent.intake.kafka.batches import let_go
 from agent.intake.kafka.network import FATAL, Network, reason_of, unreachable
 from agent.intake.kafka.settings import MEBIBYTE, KafkaSettings
 from agent.intake.source import RawBatch, TableBatch, TopicPartition
@@ -26,6 +27,7 @@ REBALANCED = (
 
 # A broker answers a fetch within half a second even where there is nothing to fetch.
 STALE_SECONDS = 3.0
+SILENT_SECONDS = 10.0  # of polling without any answer, from which a broker is said to hang
 
 
 class _Assignment(ConsumerRebalanceListener):  # type: ignore[misc]  # kafka-python has no types
@@ -34,13 +36,16 @@ class _Assignment(ConsumerRebalanceListener):  # type: ignore[misc]  # kafka-pyt
     def __init__(self) -> None:
         self.joined = False
         self.partitions: frozenset[TopicPartition] = frozenset()
+        self.placed: frozenset[TopicPartition] = frozenset()  # of these: may be read
 
     def on_partitions_assigned(self, assigned: set[KafkaTopicPartition]) -> None:
         self.joined = True
         self.partitions |= {(p.topic, p.partition) for p in assigned}
 
     def on_partitions_revoked(self, revoked: set[KafkaTopicPartition]) -> None:
-        self.partitions -= {(p.topic, p.partition) for p in revoked}
+        gone = {(p.topic, p.partition) for p in revoked}
+        self.partitions -= gone
+        self.placed -= gone
 
     def on_partitions_lost(self, lost: set[KafkaTopicPartition]) -> None:
         self.on_partitions_revoked(lost)
@@ -63,10 +68,21 @@ class KafkaSource:
         partition_bytes: int = 8 * MEBIBYTE,
         fetch_bytes: int = 64 * MEBIBYTE,
         commit_timeout: float = 5.0,
+        whole: bool = False,
+        held: bool = False,
     ) -> None:
-        """Returns at once, whether or not a broker answers; the group is joined in `poll`."""
+        """Returns at once, whether or not a broker answers; the group is joined in `poll`.
+
+        With `whole` the batches have keys and headers as well. With `held` a partition is not read
+        before `place` says from where.
+        """
+        self._held = held
+        self._skipped: dict[TopicPartition, int] = {}  # first record not handed over
+        self._whole = whole
         self._settings = settings
         self._topics = tuple(dict.fromkeys(topics))
+        # By topic: records that were gone before they could be read.
+        self.missed: dict[str, int] = dict.fromkeys(self._topics, 0)
         self._commit_timeout = commit_timeout
         self._options = settings.for_client(
             KafkaConsumer,
@@ -86,6 +102,7 @@ class KafkaSource:
         self._assigned = _Assignment()
         self._consumer: Any = None
         self._heard: dict[TopicPartition, float] = {}
+        self._unanswered = 0.0  # seconds of polling since a broker answered for a partition
         self._poll_problem = ""
         self._commit_problem = ""
         self._network = Network(settings, self._options)
@@ -98,7 +115,14 @@ class KafkaSource:
             or self._poll_problem
             or self._commit_problem
             or self._missing_topics()
+            or self._silence()
         )
+
+    def _silence(self) -> str:
+        # Connections that are open and dead fail only after half a minute.
+        if not self._assigned.partitions or self._unanswered < SILENT_SECONDS:
+            return ""
+        return f"Kafka at {self._settings.servers} has stopped answering"
 
     def _missing_topics(self) -> str:
         # Before the group is joined, metadata may simply not have come yet.
@@ -113,7 +137,8 @@ class KafkaSource:
         An unreachable broker is `problem`, not an error. Raises UnreachableError where only a
         person can help: credentials, permissions, settings that the broker refuses.
         """
-        deadline = time.monotonic() + timeout
+        began = time.monotonic()
+        deadline = began + timeout
         consumer = self._connected(timeout)
         if consumer is None:
             return []
@@ -123,13 +148,56 @@ class KafkaSource:
             raise unreachable(self._settings, error) from error
         except errors.KafkaError as error:
             self._poll_problem = f"reading from Kafka: {reason_of(error)}"
+            let_go(consumer._fetcher)
             # Some errors come back at once, for as long as their cause lasts.
             time.sleep(max(0.0, min(0.2, deadline - time.monotonic())))
             return []
         except Exception as error:
             raise UnreachableError(f"the Kafka client failed: {error!r}") from error
         self._poll_problem = ""
-        return [_raw_batch(partition, records) for partition, records in polled.items()]
+        heard = polled or max(self._heard.values(), default=0.0) >= began
+        self._unanswered = 0.0 if heard else self._unanswered + time.monotonic() - began
+        batches = [_raw_batch(at, records, self._whole) for at, records in polled.items()]
+        return [batch for batch in batches if self._may_be_read(batch)]
+
+    def _may_be_read(self, batch: RawBatch) -> bool:
+        at = (batch.topic, batch.partition)
+        if not self._held or at in self._assigned.placed:
+            return True
+        self._skipped.setdefault(at, int(batch.offsets[0]))
+        return False
+
+    def waiting(self) -> frozenset[TopicPartition]:
+        """Assigned partitions that are not read before `place` says from where."""
+        assigned = self._assigned
+        return assigned.partitions - assigned.placed if self._held else frozenset()
+
+    def place(self, places: Mapping[TopicPartition, int | None]) -> bool:
+        """Read these partitions from there on; None: from where the group has read them.
+
+        Records before the first that the broker still has are `missed`. Whether it could be done.
+        """
+        if self._consumer is None:
+            return False
+        wanted = {KafkaTopicPartition(*at): offset for at, offset in places.items()}
+        sought = [p for p, offset in wanted.items() if offset is not None]
+        try:
+            first = self._consumer.beginning_offsets(sought, timeout_ms=5_000) if sought else {}
+            for partition, offset in wanted.items():
+                at = (partition.topic, partition.partition)
+                offset = self._skipped.pop(at, None) if offset is None else offset
+                begins = first.get(partition, 0)
+                if offset is None or at not in self._assigned.partitions:
+                    continue
+                self.missed[partition.topic] += max(begins - offset, 0)
+                self._consumer.seek(partition, max(offset, begins))
+        except (errors.KafkaError, AssertionError) as error:
+            # Partitions that went to somebody else meanwhile cannot be sought.
+            self._poll_problem = f"reading from Kafka: {reason_of(error)}"
+            return False
+        self._skipped.clear()
+        self._assigned.placed |= self._assigned.partitions & places.keys()
+        return True
 
     def _connected(self, timeout: float) -> Any:
         if self._consumer is None and self._network.wait(timeout):
@@ -228,7 +296,7 @@ def _listen(fetcher: Any) -> dict[TopicPartition, float]:
     return heard
 
 
-def _raw_batch(partition: KafkaTopicPartition, records: list[Any]) -> RawBatch:
+def _raw_batch(partition: KafkaTopicPartition, records: list[Any], whole: bool) -> RawBatch:
     count = len(records)
     return RawBatch(
         topic=partition.topic,
@@ -236,6 +304,8 @@ def _raw_batch(partition: KafkaTopicPartition, records: list[Any]) -> RawBatch:
         values=[record.value for record in records],
         offsets=np.fromiter((record.offset for record in records), np.int64, count),
         times=np.fromiter((record.timestamp for record in records), np.int64, count),
+        keys=[record.key for record in records] if whole else (),
+        headers=[record.headers for record in records] if whole else (),
     )
 
 

@@ -1,0 +1,225 @@
+"""Remembers what the pipeline knows, and lets it go on from there.
+
+Each model has a record for every partition and one for itself. The partitions' are written first:
+what they have closed since the model was last written is part of them (`Fold.outbox`), so that a
+crash between the two leaves nothing out, and the model drops what it has already.
+"""
+
+from collections import Counter
+from collections.abc import Callable, Iterable, Mapping
+
+import structlog
+
+from agent.checkpoint.record import (
+    ModelRecord,
+    decode_fold,
+    decode_model,
+    decode_profile,
+    detection_hash,
+    encode_fold,
+    encode_model,
+    fold_name,
+    model_name,
+)
+from agent.checkpoint.store import Checkpoints, Found
+from agent.errors import UsageError
+from agent.fold import Fold
+from agent.intake.source import TopicPartition
+from agent.learning import Learner
+from agent.model import Model
+from agent.pipeline import Pipeline
+from agent.publish.snapshot import CheckpointStatus
+from detectors.codec import StateError
+
+RESTORED, NONE, REFUSED, DAMAGED = "restored", "none", "refused", "damaged"
+PATIENCE = 10  # a checkpoint that takes so long is written that many times more seldom
+
+Places = Mapping[TopicPartition, int | None]
+
+
+class Unkept:
+    """A keeper that remembers nothing: what was read is read, and a restart begins with nothing."""
+
+    due = True
+    problem = ""
+    status = CheckpointStatus()
+
+    def __init__(self, pipeline: Pipeline) -> None:
+        self._pipeline = pipeline
+        self.safe: dict[TopicPartition, int] = {}
+
+    def place(self, assigned: frozenset[TopicPartition]) -> Places | None:
+        """Read on where the group was."""
+        return dict.fromkeys(assigned)
+
+    def save(self) -> bool:
+        """Nothing is kept."""
+        self.safe = self._pipeline.positions()
+        return True
+
+
+class Keeper:
+    """Restores and saves the models of a pipeline.
+
+    Parameters
+    ----------
+    pipeline
+        Whose state it is.
+    checkpoints
+        Where it is kept.
+    clock
+        Seconds since the epoch.
+    interval
+        Seconds between two checkpoints, at least.
+    """
+
+    def __init__(
+        self,
+        pipeline: Pipeline,
+        checkpoints: Checkpoints,
+        clock: Callable[[], float],
+        interval: float,
+    ) -> None:
+        self._pipeline, self._checkpoints = pipeline, checkpoints
+        self._clock, self._interval = clock, interval
+        self._next = 0.0
+        self._log = structlog.get_logger("agent.checkpoint")
+        self.outcomes: Counter[str] = Counter()  # of looking for the record of a model or partition
+        self.saved_at: dict[str, float] = {}  # by model: when it was last durable
+        self.failures = 0  # checkpoints that could not be written
+        self.bytes = 0  # of the last checkpoint of all models together
+        self.safe: dict[TopicPartition, int] = {}  # what was read before these is remembered
+        self.problem = ""
+        pipeline.keep()
+
+    def place(self, assigned: frozenset[TopicPartition]) -> Places | None:
+        """Restore all models from what is remembered of these partitions.
+
+        Returns where to read each partition on (None: where the group was), or None where what is
+        remembered cannot be had now.
+        """
+        numbers = {
+            name: sorted({n for topic, n in assigned if topic in self._pipeline.topics_of(name)})
+            for name in self._pipeline.models
+        }
+        names = [model_name(name) for name in numbers]
+        names += [fold_name(name, n) for name, ns in numbers.items() for n in ns]
+        found = self._checkpoints.open(names)
+        if found is None:
+            self.problem = f"waiting for checkpoints: {self._checkpoints.problem}"
+            return None
+        self.problem = ""
+        for name, own in numbers.items():
+            self._pipeline.reset(name)
+            self._restore(name, own, found)
+        self._next = self._clock() + self._interval
+        return {at: self._pipeline.position(at) for at in assigned}
+
+    def _restore(self, name: str, numbers: Iterable[int], found: Mapping[str, Found]) -> None:
+        log = self._log.bind(model=name)
+        record = self._looked_up(found[model_name(name)], log)
+        if record is not None:
+            try:
+                self._restore_model(name, record, log)
+                self.outcomes[RESTORED] += 1
+            except (StateError, UsageError) as error:
+                self._refused(log, "model", error)
+        model = self._pipeline.model(name)
+        for number in numbers:
+            record = self._looked_up(found[fold_name(name, number)], log)
+            if record is None or isinstance(model, Learner):
+                continue
+            try:
+                fold = model.partition(number)
+                fold.restore(decode_fold(model.layout, record))
+            except StateError as error:
+                del model.folds[number]
+                self._refused(log, f"partition {number}", error)
+                continue
+            self.outcomes[RESTORED] += 1
+            for closed in fold.outbox:
+                model.merge.take(closed)
+        self.saved_at[name] = self._clock()
+
+    def _looked_up(self, found: Found, log: "structlog.stdlib.BoundLogger") -> bytes | None:
+        if found.problems:
+            self.outcomes[DAMAGED] += 1
+            log.warning(
+                "a checkpoint is damaged",
+                problems=list(found.problems[:5]),
+                instead="an older one" if found.payload is not None else "none",
+            )
+        if found.payload is None:
+            self.outcomes[NONE] += 1
+        return found.payload
+
+    def _refused(self, log: "structlog.stdlib.BoundLogger", what: str, error: Exception) -> None:
+        self.outcomes[REFUSED] += 1
+        log.warning("a checkpoint does not fit: starting anew", of=what, problem=str(error))
+
+    def _restore_model(
+        self, name: str, payload: bytes, log: "structlog.stdlib.BoundLogger"
+    ) -> None:
+        model = self._pipeline.model(name)
+        record = decode_model(payload, None if isinstance(model, Learner) else model.layout)
+        file = "" if isinstance(model, Learner) else model.file_hash
+        if record.profile and record.file == file:
+            model = self._with_profile(name, record)
+            decode_model(payload, model.layout)
+        elif isinstance(model, Learner):
+            raise StateError("it was made with a profile, and the model has none now")
+        judged = record.detection == detection_hash(model)
+        if not judged:
+            log.warning("detection starts anew: the profile or the detectors have changed")
+        model.restore(record.state, judged)
+
+    def _with_profile(self, name: str, record: ModelRecord) -> Model:
+        """The model with the profile that is remembered, in its place."""
+        profile = decode_profile(record)
+        return self._pipeline.put(name, profile, record.profile_hash)
+
+    @property
+    def status(self) -> CheckpointStatus:
+        """How well it goes."""
+        return CheckpointStatus(dict(self.saved_at), self.failures, self.bytes, dict(self.outcomes))
+
+    @property
+    def due(self) -> bool:
+        """Is it time for a checkpoint?"""
+        return self._clock() >= self._next
+
+    def save(self) -> bool:
+        """Write a checkpoint of every model; whether all are durable."""
+        began = self._clock()
+        self.bytes = 0
+        done = all([self._save(model) for model in self._pipeline.started()])
+        if done:
+            self.safe = self._pipeline.positions()
+        else:
+            self.failures += 1
+        self.problem = "" if done else self._checkpoints.problem
+        now = self._clock()
+        self._next = now + max(self._interval, PATIENCE * (now - began))
+        return done
+
+    def _save(self, model: Model) -> bool:
+        folds = [fold for _, fold in sorted(model.folds.items())]
+        parts: list[Model | Fold] = [*folds, model]
+        if not all(fold.is_whole for fold in folds):
+            # A partition that had to leave something out of its outbox follows the model: it will
+            # close the same panes again.
+            parts = [model, *folds]
+        if not all(self._write(model.name, part) for part in parts):
+            return False
+        for fold in folds:
+            fold.handed_on()
+        self.saved_at[model.name] = self._clock()
+        return True
+
+    def _write(self, model: str, part: Model | Fold) -> bool:
+        if isinstance(part, Fold):
+            name, payload = fold_name(model, part.number), encode_fold(part)
+        else:
+            name, payload = model_name(model), encode_model(part)
+        self.bytes += len(payload)
+        return self._checkpoints.save(name, payload)

@@ -1,0 +1,43 @@
+"""Two things in which kafka-python would let one record stop the reading of its partition for good.
+
+Other clients may write headers whose names are no UTF-8: kafka-python takes the record for corrupt.
+And of a batch that is corrupt it tells once; the next poll then turns in a circle without end.
+"""
+
+from typing import Any, SupportsIndex
+
+from kafka.record.default_records import DefaultRecordBatch
+
+
+class _AnyNames(bytearray):
+    """Bytes in which every text can be read, if need be with escapes."""
+
+    def __getitem__(self, place: SupportsIndex | slice) -> Any:
+        part = super().__getitem__(place)
+        return _AnyNames(part) if isinstance(part, bytearray) else part
+
+    def decode(self, encoding: str = "utf-8", errors: str = "") -> str:
+        return super().decode(encoding, "backslashreplace")
+
+
+_read_strictly = DefaultRecordBatch._read_msg
+
+
+def _read(batch: Any) -> Any:
+    """kafka-python's own, and once more with patience where a name is no text."""
+    try:
+        return _read_strictly(batch)
+    except UnicodeDecodeError:
+        # The position moves on only where a record has been read.
+        batch._buffer = _AnyNames(batch._buffer)
+        return _read_strictly(batch)
+
+
+DefaultRecordBatch._read_msg = _read
+
+
+def let_go(fetcher: Any) -> None:
+    """Drop what is left of the batch that could not be read: the next poll asks for it again."""
+    part = fetcher._next_partition_records
+    if part is not None:
+        part.drain()

@@ -1,0 +1,189 @@
+"""Checkpoints on a compacted topic."""
+
+import time
+import zlib
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+from kafka import KafkaConsumer, KafkaProducer, errors
+from kafka.structs import TopicPartition as KafkaTopicPartition
+
+from agent.errors import TocsinError
+from agent.intake.kafka.network import Network, reason_of, unreachable
+from agent.intake.kafka.settings import MEBIBYTE, KafkaSettings
+from agent.intake.kafka.topics import ensure_topic
+
+PARTITIONS = 12  # of a topic that is created here: so many agents can restore side by side
+CONFIGS = {
+    "cleanup.policy": "compact",
+    "segment.ms": "3600000",  # what is closed can be compacted: an active segment is not
+    "min.cleanable.dirty.ratio": "0.1",
+    "max.compaction.lag.ms": "86400000",
+}
+CLAIM = "claim"
+
+
+class StateTopic:
+    """A `agent.checkpoint.medium.Medium` of records: NAME/CLAIM/SLOT/CHUNK is the key.
+
+    All keys of a name are in one partition, in the order in which they were written. A claim is the
+    offset of a record written for it, so that it is larger than any before.
+
+    Parameters
+    ----------
+    settings, topic
+        Where; the topic is created where it is missing.
+    timeout
+        Seconds after which anything that is asked of it has failed.
+    """
+
+    def __init__(self, settings: KafkaSettings, topic: str, timeout: float = 10.0) -> None:
+        self._settings, self._topic, self._timeout = settings, topic, timeout
+        self._options = settings.for_client(
+            KafkaProducer,
+            compression_type=None,  # what comes is packed already
+            linger_ms=5,
+            max_request_size=MEBIBYTE,
+            max_block_ms=int(timeout * 1000),
+            delivery_timeout_ms=int(timeout * 1000),
+            request_timeout_ms=int(timeout * 500),
+        )
+        self._network: Network | None = None
+        self._producer: Any = None
+        self.problem = ""
+
+    def claim(self, names: Sequence[str]) -> Mapping[str, int] | None:
+        """See `Medium`."""
+        sent = self._send([(f"{name}/{CLAIM}", b"") for name in names])
+        if sent is None:
+            return None
+        return dict(zip(names, sent, strict=True))
+
+    def put(self, entries: Sequence[tuple[str, bytes | None]]) -> bool:
+        """See `Medium`."""
+        return self._send(entries) is not None
+
+    def _send(self, entries: Sequence[tuple[str, bytes | None]]) -> list[int] | None:
+        """Write records; their offsets, once all of them are acknowledged."""
+        deadline = time.monotonic() + self._timeout
+        try:
+            producer = self._connected()
+            partitions = producer.partitions_for(self._topic)
+            if not partitions:
+                raise errors.UnknownTopicOrPartitionError(f"{self._topic} does not exist")
+            sent = [
+                producer.send(
+                    self._topic,
+                    key=key.encode(),
+                    value=value,
+                    partition=_partition(key, len(partitions)),
+                )
+                for key, value in entries
+            ]
+            made = [f.get(max(deadline - time.monotonic(), 0.001)).offset for f in sent]
+        except (errors.KafkaError, TocsinError, TimeoutError) as error:
+            self.problem = self._failed("written", error)
+            return None
+        self.problem = ""
+        return made
+
+    def _connected(self) -> Any:
+        if self._producer is None:
+            ensure_topic(
+                self._settings,
+                self._topic,
+                partitions=PARTITIONS,
+                configs=CONFIGS,
+                timeout=self._timeout,
+            )
+            if self._network is None:
+                self._network = Network(self._settings, self._options)
+            if not self._network.wait(self._timeout):
+                raise errors.KafkaTimeoutError(self._network.problem)
+            self._network.hand_over()
+            try:
+                client = self._network.client
+                self._producer = KafkaProducer(kafka_client=client, **self._options)
+            except (ValueError, RuntimeError) as error:
+                raise unreachable(self._settings, error) from error
+        return self._producer
+
+    def load(self, names: Sequence[str]) -> Mapping[str, Mapping[str, bytes]] | None:
+        """See `Medium`. Reads the partitions of these names to their ends."""
+        options = self._settings.for_client(
+            KafkaConsumer,
+            receive_message_max_bytes=100_000_000,
+            max_partition_fetch_bytes=8 * MEBIBYTE,
+        ) | {
+            "group_id": None,
+            "enable_auto_commit": False,
+            "auto_offset_reset": "earliest",
+            "isolation_level": "read_uncommitted",
+        }
+        network = Network(self._settings, options)
+        consumer = None
+        try:
+            if not network.wait(self._timeout):
+                raise errors.KafkaTimeoutError(network.problem)
+            consumer = KafkaConsumer(kafka_client=network.client, **options)
+            found = self._read(consumer, names)
+        except (errors.KafkaError, TocsinError) as error:
+            self.problem = self._failed("read", error)
+            return None
+        finally:
+            if consumer is not None:
+                consumer.close(autocommit=False, timeout_ms=1_000)
+            network.close()
+        self.problem = ""
+        return found
+
+    def _read(self, consumer: Any, names: Sequence[str]) -> dict[str, dict[str, bytes]]:
+        milliseconds = self._timeout * 1000
+        known = consumer.partitions_for_topic(self._topic) or ()
+        wanted = {_partition(f"{name}/", len(known)) for name in names} if known else set()
+        partitions = [KafkaTopicPartition(self._topic, number) for number in sorted(wanted)]
+        found: dict[str, dict[str, bytes]] = {name: {} for name in names}
+        ends = consumer.end_offsets(partitions, timeout_ms=milliseconds) if partitions else {}
+        consumer.assign(partitions)
+        consumer.seek_to_beginning(*partitions)
+        left = {p for p, end in ends.items() if end > 0}
+        heard = time.monotonic()
+        while left:
+            for partition, records in consumer.poll(timeout_ms=200).items():
+                heard = time.monotonic()
+                for record in records:
+                    name, _, rest = (record.key or b"").decode(errors="replace").partition("/")
+                    if name not in found or rest == CLAIM:
+                        continue
+                    if record.value is None:
+                        found[name].pop(rest, None)
+                    else:
+                        found[name][rest] = record.value
+                if records[-1].offset + 1 >= ends[partition]:
+                    left.discard(partition)
+            # Of a partition whose last records are compacted away no record tells that it is over.
+            left -= {p for p in left if consumer.position(p, timeout_ms=milliseconds) >= ends[p]}
+            if time.monotonic() - heard > self._timeout:
+                raise errors.KafkaTimeoutError("the broker has stopped answering")
+        return found
+
+    def _failed(self, what: str, error: Exception) -> str:
+        reason = str(error) if isinstance(error, TocsinError) else reason_of(error)
+        return f"topic {self._topic}: checkpoints cannot be {what}: {reason}"
+
+    def close(self) -> None:
+        """See `Medium`."""
+        producer, self._producer = self._producer, None
+        network, self._network = self._network, None
+        if producer is not None:
+            try:
+                producer.close(1.0)
+            except errors.KafkaTimeoutError:
+                producer._sender.force_close()
+        elif network is not None:
+            network.close()
+
+
+def _partition(key: str, partitions: int) -> int:
+    """Where a name's records are: the same for every agent."""
+    return zlib.crc32(key.partition("/")[0].encode()) % partitions

@@ -1,0 +1,81 @@
+"""Checkpoints on a compacted topic of a real Kafka: the same suite as for every other medium."""
+
+import time
+
+import pytest
+
+from agent.checkpoint.store import Checkpoints
+from agent.intake.kafka import KafkaSettings, StateTopic, partition_counts
+from tests.rig.process import free_port
+from tests.unit.test_checkpoints import (  # noqa: F401  # collected here too, on this medium
+    test_a_crash_in_the_middle_leaves_the_one_before,
+    test_a_damaged_record_is_told_and_the_one_before_serves,
+    test_a_save_that_fails_does_not_mix_with_the_next,
+    test_a_zombie_writes_in_vain,
+    test_names_are_not_confused,
+    test_what_older_claims_left_is_removed,
+    test_what_was_saved_is_found_by_the_next,
+    test_where_all_is_damaged_nothing_is_found_and_a_new_one_can_be_written,
+)
+
+pytestmark = pytest.mark.kafka
+
+
+@pytest.fixture(scope="session")
+def topic(kafka):
+    """Made once; tests use names of their own by way of `Renamed`."""
+    medium = StateTopic(KafkaSettings(kafka.bootstrap), "tocsin.state")
+    yield medium
+    medium.close()
+
+
+class Renamed:
+    """The medium with every name prefixed: so that tests share a topic and not its records."""
+
+    def __init__(self, medium, prefix):
+        self._medium, self._prefix = medium, prefix
+
+    @property
+    def problem(self):
+        return self._medium.problem
+
+    def claim(self, names):
+        return self._back(self._medium.claim([self._prefix + n for n in names]))
+
+    def load(self, names):
+        return self._back(self._medium.load([self._prefix + n for n in names]))
+
+    def put(self, entries):
+        return self._medium.put([(self._prefix + key, value) for key, value in entries])
+
+    def _back(self, found):
+        return found and {n.removeprefix(self._prefix): v for n, v in found.items()}
+
+
+@pytest.fixture
+def medium(topic, fresh):
+    return Renamed(topic, fresh("test") + "%")
+
+
+def test_the_topic_is_made_compacted(kafka, topic):
+    assert topic.claim(["anything"])
+    assert partition_counts(KafkaSettings(kafka.bootstrap))["tocsin.state"] == 12
+
+
+def test_a_large_one_comes_back_whole(medium):
+    payload = bytes(range(256)) * 40_000  # 10 MB
+    checkpoints = Checkpoints(medium)
+    checkpoints.open(["large"])
+    assert checkpoints.save("large", payload)
+    assert Checkpoints(medium).open(["large"])["large"].payload == payload
+
+
+def test_without_a_broker_it_says_so_in_time():
+    medium = StateTopic(KafkaSettings(f"127.0.0.1:{free_port()}"), "tocsin.state", timeout=1.0)
+    began = time.monotonic()
+    assert medium.claim(["credit"]) is None
+    assert medium.load(["credit"]) is None
+    assert not medium.put([("credit/1/0/0", b"x")])
+    assert time.monotonic() - began < 8
+    assert "cannot be reached" in medium.problem
+    medium.close()

@@ -1,0 +1,236 @@
+"""What is remembered is all there is: runs that were cut off anywhere end as one that was not."""
+
+from dataclasses import replace
+
+import numpy as np
+import pytest
+
+from agent.checkpoint import record
+from agent.checkpoint.keeper import Keeper
+from agent.checkpoint.medium import Memory
+from agent.checkpoint.store import Checkpoints
+from agent.intake.source import RawBatch
+from agent.pipeline import Pipeline
+from agent.profile_file import save
+from agent.results import alarm_result, result
+from tests.unit.test_checkpoints import Dying
+from tests.watched import (
+    FEEDBACK,
+    LATEST,
+    MINUTE,
+    MOVED,
+    PREDICTIONS,
+    Traffic,
+    configuration,
+    reference,
+)
+
+PARTITIONS = 3
+
+
+class Log:
+    """Records of both topics in partitions, as a broker keeps them."""
+
+    def __init__(self):
+        traffic = Traffic()
+        parts = [traffic.until(20 * MINUTE), traffic.until(60 * MINUTE, income=MOVED)]
+        parts.append(traffic.until(70 * MINUTE, wrong=0.6))
+        self.topics = {}
+        random = np.random.default_rng(5)
+        for topic in (PREDICTIONS, FEEDBACK):
+            batches = [batch for pair in parts for batch in pair if batch.topic == topic]
+            values = [v for b in batches for v in b.values]
+            times = np.concatenate([b.times for b in batches])
+            keys = [int(v.split(b'"r-')[1].split(b'"')[0]) % PARTITIONS for v in values]
+            for number in range(PARTITIONS):
+                rows = [i for i, key in enumerate(keys) if key == number]
+                if topic == FEEDBACK:
+                    rows = late_and_twice(rows, random)
+                self.topics[topic, number] = [values[i] for i in rows], times[rows]
+
+    def read(self, at, start, n):
+        values, times = self.topics[at]
+        rows = slice(start, start + n)
+        offsets = np.arange(start, start + len(values[rows]))
+        batch = RawBatch(*at, values[rows], offsets, times[rows])
+        return batch if len(batch) else None
+
+
+def late_and_twice(rows, random):
+    """Some feedback comes later than others, some comes again."""
+    again = [i for i in rows if random.random() < 0.05]
+    moved = sorted(rows, key=lambda i: i + (40 if random.random() < 0.2 else 0))
+    return [*moved, *again]
+
+
+@pytest.fixture(scope="module")
+def log():
+    return Log()
+
+
+@pytest.fixture
+def config(tmp_path):
+    save(reference(), tmp_path / "credit.profile")
+    return configuration(tmp_path / "credit.profile", pane="1m")
+
+
+class Agent:
+    """One life of an agent over the log."""
+
+    def __init__(self, config, log, medium, batch=400):
+        self.log, self.batch, self.alarms = log, batch, []
+        self.pipeline = Pipeline(config)
+        self.clock = 0.0
+        self.keeper = Keeper(self.pipeline, Checkpoints(medium), lambda: self.clock, 10.0)
+        assigned = frozenset(log.topics)
+        places = self.keeper.place(assigned)
+        self.at = {at: offset or 0 for at, offset in places.items()}
+        self.pipeline.assign(assigned)
+
+    def turn(self, save=False):
+        """Whether there was anything left to read."""
+        read = [self.log.read(at, offset, self.batch) for at, offset in self.at.items()]
+        for batch in filter(None, read):
+            self.pipeline.take(batch, LATEST, 0.0)
+            self.at[batch.topic, batch.partition] = int(batch.offsets[-1]) + 1
+        self.alarms += [alarm_result(a) for a in self.pipeline.close()]
+        if save:
+            assert self.keeper.save()
+        return any(read)
+
+    def run(self, until=10**9, every=3):
+        turns = 0
+        while turns < until and self.turn(save=turns % every == every - 1):
+            turns += 1
+        return self
+
+    def state(self):
+        model = self.pipeline.model("credit")
+        for fold in model.folds.values():
+            fold.handed_on()
+        return {
+            "model": record.encode_model(model),
+            **{n: record.encode_fold(fold) for n, fold in sorted(model.folds.items())},
+        }
+
+
+@pytest.fixture
+def undisturbed(config, log):
+    agent = Agent(config, log, Memory()).run()
+    assert len(agent.alarms) >= 2
+    return agent
+
+
+def counts(agent):
+    found = result(agent.pipeline.model("credit"))
+    return found["records"], found["panes"], found["performance"], found["from"], found["to"]
+
+
+@pytest.mark.parametrize(("seed", "every"), [(1, 1), (2, 3), (3, 7)])
+def test_killed_again_and_again_it_ends_in_the_same_state(config, log, undisturbed, seed, every):
+    random, medium, rung = np.random.default_rng(seed), Memory(), {}
+    for _ in range(40):
+        batch = int(random.integers(50, 900))
+        agent = Agent(config, log, medium, batch)
+        agent.run(until=int(random.integers(1, 9)), every=every)
+        rung |= {a["id"]: a for a in agent.alarms}
+    agent = Agent(config, log, medium, 313).run(every=every)
+    rung |= {a["id"]: a for a in agent.alarms}
+    assert agent.state() == undisturbed.state()
+    assert counts(agent) == counts(undisturbed)
+    assert rung == {a["id"]: a for a in undisturbed.alarms}
+    assert agent.keeper.outcomes["restored"] == PARTITIONS + 1
+
+
+@pytest.mark.parametrize("records", range(0, 40, 3))
+def test_killed_while_it_writes_it_ends_in_the_same_state(config, log, undisturbed, records):
+    medium = Memory()
+    agent = Agent(config, log, medium, 500)
+    agent.run(until=4, every=2)
+    agent.keeper._checkpoints.medium = Dying(medium, records)
+    for _ in range(8):
+        agent.turn()
+        agent.keeper.save()
+    again = Agent(config, log, medium, 211).run()
+    assert again.state() == undisturbed.state()
+    assert counts(again) == counts(undisturbed)
+
+
+def test_an_outbox_that_overflows_is_made_good(config, log, undisturbed, monkeypatch):
+    monkeypatch.setattr("agent.fold.OUTBOX", 5)
+    medium = Memory()
+    agent = Agent(config, log, medium, 500)
+    agent.run(until=12, every=100)
+    assert not all(f.is_whole for f in agent.pipeline.model("credit").folds.values())
+    agent.keeper.save()
+    assert all(f.is_whole for f in agent.pipeline.model("credit").folds.values())
+    again = Agent(config, log, medium, 211).run()
+    assert again.state() == undisturbed.state()
+
+
+def test_a_learned_profile_is_remembered(log):
+    config = configuration(pane="1m", warmup=2_000)
+    whole = Agent(config, log, Memory()).run()
+    medium = Memory()
+    agent = Agent(config, log, medium, 300)
+    agent.run(until=2, every=1)
+    assert agent.keeper.safe == dict.fromkeys(log.topics, 0)
+    agent.run(until=12, every=1)
+    digest = agent.pipeline.model("credit").profile_hash
+    assert agent.pipeline.model("credit").profile.learned
+    again = Agent(config, log, medium, 600).run()
+    assert again.pipeline.model("credit").profile_hash == digest
+    assert again.state() == whole.state()
+
+
+def test_another_layout_is_refused_and_another_profile_starts_detection_anew(config, log, tmp_path):
+    medium = Memory()
+    Agent(config, log, medium).run(until=15)
+    wider = configuration(tmp_path / "credit.profile", pane="2m", windows=["10m", "1h", "1d"])
+    refused = Agent(wider, log, medium)
+    assert refused.keeper.outcomes["refused"] == PARTITIONS + 1
+    assert set(refused.at.values()) == {0}
+    assert not refused.pipeline.model("credit").panes
+
+    medium = Memory()
+    before = Agent(config, log, medium).run(until=15)
+    changed = replace(reference(), rows=reference().rows + 1)
+    save(changed, tmp_path / "credit.profile")
+    after = Agent(config, log, medium)
+    model = after.pipeline.model("credit")
+    assert after.keeper.outcomes == {"restored": PARTITIONS + 1}
+    assert model.panes == before.pipeline.model("credit").panes > 0
+    assert model.state.budgets[0].time == -1
+    assert after.at == before.keeper.safe
+
+
+def test_a_state_of_a_newer_version_is_refused(config, log, monkeypatch):
+    medium = Memory()
+    with monkeypatch.context() as patch:
+        patch.setattr(record, "VERSION", 99)
+        Agent(config, log, medium).run(until=6)
+    agent = Agent(config, log, medium)
+    assert agent.keeper.outcomes["refused"] == PARTITIONS + 1
+
+
+def test_what_cannot_be_had_now_is_asked_for_again(config, log):
+    class Away(Memory):
+        def claim(self, names):
+            self.problem = "away"
+
+    pipeline = Pipeline(config)
+    keeper = Keeper(pipeline, Checkpoints(Away()), lambda: 0.0, 10.0)
+    assert keeper.place(frozenset(log.topics)) is None
+    assert keeper.problem == "waiting for checkpoints: away"
+
+
+def test_what_cannot_be_written_costs_nothing_but_its_age(config, log, undisturbed):
+    class Full(Memory):
+        def put(self, entries):
+            return False
+
+    agent = Agent(config, log, Full())
+    while agent.turn():
+        assert not agent.keeper.save()
+    assert agent.keeper.failures > 5 and agent.keeper.safe == {}
+    assert agent.state() == undisturbed.state()
