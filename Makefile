@@ -6,7 +6,7 @@ VENV := .venv
 BIN := $(VENV)/bin
 PIP := $(BIN)/python -m pip install -q --disable-pip-version-check
 
-.PHONY: help demo test lint format kafka bench clean
+.PHONY: help demo test lint format kafka bench fuzz clean
 
 help: ## List what can be done here
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  make %-8s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -32,6 +32,10 @@ kafka: $(VENV)/.dev ## A real Apache Kafka on localhost:9092, until Ctrl-C
 
 bench: $(VENV)/.dev ## What the README claims, measured on this machine
 	$(BIN)/python -m benchmarks $(ARGS)
+
+fuzz: $(VENV)/.dev ## A million odd payloads; ARGS="decoders --payloads 5000"
+	$(PIP) -e '.[fuzz]'
+	$(BIN)/python -m tests.fuzz $(ARGS)
 
 clean: ## Remove all that make has made
 	rm -rf $(VENV) .cache build dist *.egg-info .hypothesis .pytest_cache .mypy_cache .ruff_cache

@@ -219,6 +219,8 @@ def _warning(model: Model, target: str, counts: Counts) -> str:
 
 def _write(model: Model, profile: Profile, before: str) -> tuple[Path | None, str]:
     """Where the profile was written, in the place of that with hash `before`, or why not."""
+    if model.is_shared:
+        return None, "several agents share the model: kept in its checkpoint"
     path, lost = model.config.profile, "kept in memory alone, and lost when the agent ends"
     if path is None:
         return None, f"the profile was learned from traffic: {lost}"

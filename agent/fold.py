@@ -9,6 +9,8 @@ from collections import deque
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 
+import numpy as np
+
 from agent.ages import Ages
 from agent.config import Config, ModelConfig
 from agent.counters import Counters, CountersState
@@ -89,6 +91,31 @@ class Closed:
     versions: tuple[str, ...]  # names of the partition's codes of versions
     facts: Facts
 
+    @property
+    def span(self) -> tuple[int, int]:
+        """First and last pane that holds something."""
+        panes = np.concatenate([self.detected.pane, self.shown.pane])
+        return int(panes.min()), int(panes.max())
+
+    def split(self, pane: int) -> tuple["Closed", "Closed"]:
+        """The panes below that one, and the others."""
+        early, late = (
+            replace(
+                self,
+                detected=self.detected.take(self.detected.pane < pane),
+                shown=self.shown.take(self.shown.pane < pane),
+                offsets=tuple((t, r.take(r.number < pane)) for t, r in self.offsets),
+                before=pane,
+            ),
+            replace(
+                self,
+                detected=self.detected.take(self.detected.pane >= pane),
+                shown=self.shown.take(self.shown.pane >= pane),
+                offsets=tuple((t, r.take(r.number >= pane)) for t, r in self.offsets),
+            ),
+        )
+        return early, late
+
 
 @dataclass(frozen=True, slots=True)
 class FoldState:
@@ -134,6 +161,7 @@ class Fold:
     ) -> None:
         config, settings, schema = layout.config, layout.settings, layout.profile.schema
         self.layout, self.number, self.closed = layout, number, closed
+        self.is_shared = False  # what it closes goes to another agent, maybe
         self._refuse = refuse
         lateness, feedback = int(settings.lateness), config.feedback
         self.clocks = Clocks(*(PartitionClock(layout.pane, lateness) for _ in range(2)))
@@ -160,6 +188,7 @@ class Fold:
         self.positions: dict[str, int] = {}  # by topic: the next offset to take in
         self.outbox: list[Closed] = []  # closed, and not known to be remembered elsewhere
         self.is_whole = True  # nothing had to be left out of it
+        self.is_certain = True  # what it holds follows from records and the last checkpoint
         self.first_time: int | None = None
         self.last_time: int | None = None
         self.last_joined: int | None = None
@@ -249,8 +278,19 @@ class Fold:
     def keep(self, closed: Closed) -> None:
         """Remember what was closed until it is `handed_on`; not for ever, if that never comes."""
         self.outbox.append(closed)
-        if len(self.outbox) > OUTBOX:
+        if len(self.outbox) > OUTBOX and not self.is_shared:
             self.outbox, self.is_whole = [], False
+
+    @property
+    def is_stuck(self) -> bool:
+        """Is nobody taking what it closes?"""
+        return len(self.outbox) > OUTBOX
+
+    def advance(self, predictions: bool, to: int) -> None:
+        """The clock says that nothing before `to` (ms) will come; of one topic or the other."""
+        clock = self.clocks.predictions if predictions else self.clocks.feedback
+        self.is_certain &= to <= clock.watermark
+        clock.advance(to)
 
     def handed_on(self) -> None:
         """What was closed is remembered elsewhere."""

@@ -47,6 +47,7 @@ class Learner:
         self._ended: set[tuple[bool, int]] = set()
         self._bytes = 0
         self.is_kept = False  # for the model
+        self.is_judged = True
         self._first: dict[TopicPartition, int] = {}  # first record that is kept
         self._next: dict[TopicPartition, int] = {}  # next record to take in
         self.problem = ""  # why learning failed last
@@ -56,6 +57,11 @@ class Learner:
     def seen(self) -> int:
         """Predictions kept so far."""
         return sum(map(len, self._times))
+
+    def silent(self, predictions: bool, number: int, until: int) -> None:
+        """Nothing before `until` (ms) will come of a topic's partition: its clock is the wall's."""
+        clocks = self.clocks(number)
+        (clocks.predictions if predictions else clocks.feedback).advance(until)
 
     def clocks(self, number: int) -> Clocks:
         """Clocks of a partition; they decide when learning is complete."""

@@ -1,17 +1,20 @@
 """The agent's main loop: poll, take, close, publish, commit."""
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
 from typing import Protocol
 
+import msgspec
 import structlog
 
 from agent.checkpoint.keeper import Keeper, Unkept
 from agent.control import Answer, Command, Commands
-from agent.intake.source import Source, TopicPartition
+from agent.exchange import Exchange
+from agent.intake.source import RawBatch, Source, TableBatch, TopicPartition
+from agent.model import Model
 from agent.orders import carry_out
 from agent.pipeline import Pipeline
-from agent.publish.events import EventSink, What, cloud_event
+from agent.publish.events import Event, EventSink, What, cloud_event
 from agent.publish.snapshot import Alarm, CheckpointStatus, Snapshot
 from agent.results import alarm_result
 from agent.snapshots import snapshot
@@ -32,6 +35,16 @@ class LiveSource(Source, Protocol):
     @property
     def missed(self) -> Mapping[str, int]:
         """Of each topic: records that were gone before they could be read."""
+
+    @property
+    def has_joined(self) -> bool:
+        """Whether partitions have been handed out, be it none to this agent."""
+
+    def partitions_of(self, topic: str) -> int:
+        """How many partitions a topic has, as far as is known; 0: not known yet."""
+
+    def pause(self, topics: Sequence[str], is_paused: bool) -> None:
+        """Read these topics no further for now, or again."""
 
     def waiting(self) -> frozenset[TopicPartition]:
         """Assigned partitions that are not read before `place` says from where."""
@@ -55,6 +68,8 @@ class Loop:
         Called with one line for a person, for each alarm.
     keeper
         Remembers the pipeline's state; by default nobody does.
+    exchange
+        Where several agents do the work: how panes go from one to another.
     """
 
     def __init__(
@@ -65,7 +80,9 @@ class Loop:
         clock: Callable[[], float],
         on_alarm: Callable[[str], None] = lambda line: None,
         keeper: Keeper | None = None,
+        exchange: Exchange | None = None,
     ) -> None:
+        self._exchange = exchange
         self._keeper = keeper or Unkept(pipeline)
         self._unsaved = False  # something has happened since the last checkpoint
         self._source, self._pipeline, self._events = source, pipeline, events
@@ -89,34 +106,70 @@ class Loop:
     def turn(self) -> None:
         """One turn: what was polled is folded before its offsets are committed."""
         now = self._clock()
-        ahead = int(now * 1000) + self._pipeline.config.ahead
         batches = self._source.poll(POLL_SECONDS)
         self._place()
         self._pipeline.assign(self._source.assignment() - self._source.waiting())
-        for batch in batches:
-            self._pipeline.take(batch, ahead, now)
+        if self._exchange is not None:
+            self._exchange.expect(self._source.partitions_of)
+        self._take(batches, now)
         if not self._source.problem:
             self._pipeline.idle(self._source.lag(), self._clock())
         alarms = self._pipeline.close()
         self._unsaved |= bool(batches or alarms)
+        self._hand_on()
         if alarms:
-            self._save()  # what is told has happened, whatever happens next
+            self._announce([self._event(alarm) for alarm in alarms])
         for alarm in alarms:
-            what: What = "raised" if alarm.cleared_at is None else "cleared"
-            self._events.publish(cloud_event(alarm, self._clock(), what))
             self._tell(alarm)
         self.commands.take_up(self._carry_out)
         self._publish()
         if self._unsaved and self._keeper.due:
             self._save()
 
+    def _take(self, batches: list[RawBatch | TableBatch], now: float) -> None:
+        """Take in what was polled: records of models, and panes from other agents."""
+        ahead = int(now * 1000) + self._pipeline.config.ahead
+        for batch in batches:
+            if self._exchange is not None and batch.topic == self._exchange.topic:
+                self._exchange.take(batch)
+            else:
+                self._pipeline.take(batch, ahead, now)
+
+    def _hand_on(self) -> None:
+        """Send what was closed to those who judge it; read no further while nobody takes it."""
+        if self._exchange is None:
+            return
+        if self._exchange.is_uncertain:
+            self._save()
+        self._exchange.send()
+        self._source.pause(self._pipeline.topics, self._exchange.is_stuck)
+
+    def _announce(self, events: list[Event]) -> None:
+        """Tell of events, once it is remembered that they are to be told."""
+        if self._events.are_told():
+            for model in self._pipeline.started():
+                model.untold.clear()
+        for event in events:
+            told_of = self._pipeline.model(event["data"]["model"])
+            if isinstance(told_of, Model):
+                told_of.untold.append(msgspec.json.encode(event))
+        self._save()  # what is told has happened, whatever happens next
+        for event in events:
+            self._events.publish(event)
+
+    def _event(self, alarm: Alarm) -> Event:
+        what: What = "raised" if alarm.cleared_at is None else "cleared"
+        return cloud_event(alarm, self._clock(), what)
+
     def _place(self) -> None:
         """Restore what new partitions need, and read them on from there."""
         if not self._source.waiting():
             return
         places = self._keeper.place(self._source.assignment())
-        if places is not None:
-            self._source.place(places)
+        if places is not None and self._source.place(places):
+            for model in self._pipeline.started():
+                for event in model.untold:
+                    self._events.publish(msgspec.json.decode(event))
 
     def _save(self) -> None:
         """Write a checkpoint; only then are offsets committed."""
@@ -130,10 +183,8 @@ class Loop:
 
     def _carry_out(self, command: Command) -> Answer:
         done = carry_out(command, self._pipeline, self._clock())
-        for event in done.events:
-            self._events.publish(event)
         if done.events:
-            self._save()  # what a person said cannot be read again
+            self._announce(list(done.events))
         for alarm in done.cleared:
             self._tell(alarm)
         self._publish(at_once=True)  # who has the answer must see what it says
@@ -163,7 +214,8 @@ class Loop:
         if self._source.problem:
             return self._source.problem
         if not self._source.assignment():
-            return "no partitions are assigned yet"
+            # More agents than partitions: this one stands by.
+            return "" if self._source.has_joined else "no partitions are assigned yet"
         if self._source.waiting():
             return self._keeper.problem or "restoring what is remembered"
         if self._pipeline.uneven:

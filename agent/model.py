@@ -53,6 +53,8 @@ class ModelState:
     standing: dict[tuple[str, str, str], Alarm]
     cleared: tuple[Alarm, ...]
     alarm_counts: dict[tuple[str, str], int]
+    taken: int  # messages of the panes topic before this one are part of it
+    untold: tuple[bytes, ...]  # events that may not have been told
     unlearnable: dict[tuple[str, str], int]
 
 
@@ -121,6 +123,10 @@ class Model:
         self._power = self._powers()
         self.recorder: Recorder | None = None
         self.is_kept = False  # there are checkpoints
+        self.is_shared = False  # several agents fold its partitions
+        self.is_judged = True  # by this agent
+        self.taken = 0  # the next message of the panes topic to take in
+        self.untold: list[bytes] = []  # events not known to have been delivered
         self.refuse: Refuse = nobody
         self.traffic_ends = FOREVER  # the end of a recording is no silence
         self.closed = NEVER  # number of the first pane that is not closed
@@ -198,6 +204,8 @@ class Model:
             dict(sorted(self.alarms.standing.items())),
             tuple(self.alarms.cleared),
             dict(sorted(self.alarm_counts.items())),
+            self.taken,
+            tuple(self.untold),
             dict(sorted(self.unlearnable.items())),
         )
 
@@ -220,21 +228,25 @@ class Model:
         self.offsets.restore(state.offsets)
         self.alarm_counts = Counter(state.alarm_counts)
         self.unlearnable = Counter(state.unlearnable)
+        self.taken, self.untold = state.taken, list(state.untold)
         self.alarms.cleared.extend(state.cleared)
         if judged:
             self.state = state.detection
             self.alarms.standing.update(state.standing)
 
     def partition(self, number: int) -> Fold:
-        """The fold of that partition; a new one has seen nothing.
-
-        What is closed stays closed: older rows of a partition that comes late are late.
-        """
+        """The fold of that partition; a new one has seen nothing."""
         if number not in self.folds:
-            self.folds[number] = Fold(
-                self.layout, number, self.closed, self.recent_rejected, self.refuse
-            )
+            # What is closed stays closed: older rows of a partition that comes late are late.
+            closed = NEVER if self.is_shared else self.closed
+            made = Fold(self.layout, number, closed, self.recent_rejected, self.refuse)
+            made.is_shared = self.is_shared
+            self.folds[number] = made
         return self.folds[number]
+
+    def silent(self, predictions: bool, number: int, until: int) -> None:
+        """Nothing before `until` (ms) will come of a topic's partition: its clock is the wall's."""
+        self.partition(number).advance(predictions, until)
 
     def clocks(self, number: int) -> Clocks:
         """The clocks of a partition."""
@@ -277,6 +289,8 @@ class Model:
     @property
     def facts(self) -> list[Facts]:
         """What is known of each partition: of those at hand, as of now."""
+        if not self.is_judged:
+            return [fold.facts() for fold in self.folds.values()]
         now = {number: fold.facts() for number, fold in self.folds.items()}
         return [facts for _, facts in sorted((self.merge.facts | now).items())]
 
@@ -320,23 +334,30 @@ class Model:
     @property
     def watermark(self) -> int:
         """Event time up to which every partition is complete, milliseconds."""
-        known = {n: before * self.pane for n, before in self.merge.frontier.items()}
-        known |= {number: fold.watermark for number, fold in self.folds.items()}
-        return min(known.values(), default=NEVER)
+        if self.is_shared:
+            complete = self.merge.complete(())
+            return complete * self.pane if complete > NEVER else NEVER
+        return min((fold.watermark for fold in self.folds.values()), default=NEVER)
 
     def close(self) -> list[Alarm]:
-        """Close all panes that every partition has passed; returns alarms raised or cleared."""
+        """Close all panes that every partition has passed; returns alarms raised or cleared.
+
+        Where several agents share the model, what is closed here comes back by way of a topic, to
+        the agent that judges it.
+        """
         for _, fold in sorted(self.folds.items()):
             closed = fold.close()
-            if closed is not None:
+            if closed is None:
+                continue
+            if not self.is_shared:
                 self.merge.take(closed)
-                if self.is_kept:
-                    fold.keep(closed)
-        return self.judge()
+            if self.is_kept:
+                fold.keep(closed)
+        return self.judge() if self.is_judged else []
 
     def judge(self) -> list[Alarm]:
         """Judge the panes that all partitions have closed; returns alarms raised or cleared."""
-        before = self.merge.complete(self.folds)
+        before = self.merge.complete(() if self.is_shared else self.folds)
         if before <= self.closed:
             return []
         began = wall.perf_counter()

@@ -45,6 +45,7 @@ class Pipeline:
         watched = {n: m for n, m in config.models.items() if only is None or n == only}
         self._recorder = recorder
         self.is_kept = False  # what partitions close is kept until a checkpoint has it
+        self.is_shared = False  # several agents do the work
         for name in watched:
             self.reset(name)
         self.unrouted: Counter[tuple[str, str]] = Counter()  # topic, reason
@@ -96,19 +97,19 @@ class Pipeline:
         self.letters.refuse("", batch, rejected)
         return parts
 
-    def keep(self) -> None:
-        """There are checkpoints from now on."""
-        self.is_kept = True
-        for model in self.models.values():
-            model.is_kept = True
+    def keep(self, is_shared: bool = False) -> None:
+        """There are checkpoints from now on, and maybe other agents. Before anything is read."""
+        self.is_kept, self.is_shared = True, is_shared
+        for name in list(self.models):
+            self.reset(name)
 
-    def reset(self, name: str) -> None:
+    def reset(self, name: str) -> Model | Learner:
         """The model as if it had seen nothing; its profile is read again."""
         config = self.config.models[name]
-        if config.profile is None:
-            self.models[name] = self._equipped(Learner(name, config, self.config))
-        else:
-            self.put(name, *load(config.profile))
+        if config.profile is not None:
+            return self.put(name, *load(config.profile))
+        self.models[name] = made = self._equipped(Learner(name, config, self.config))
+        return made
 
     def put(self, name: str, profile: Profile, digest: str) -> Model:
         """A model with this profile, that has seen nothing, in the place of what there was."""
@@ -118,6 +119,8 @@ class Pipeline:
 
     def _equipped(self, made: Model | Learner) -> Model | Learner:
         made.recorder, made.is_kept = self._recorder, self.is_kept
+        if isinstance(made, Model):
+            made.is_shared = self.is_shared
         made.refuse = partial(self.letters.refuse, made.name)
         return made
 
@@ -188,9 +191,8 @@ class Pipeline:
             if behind != 0 or now - arrived < patience:
                 continue
             for name, predictions in self._readers.get(at[0], []):
-                clocks = self.model(name).clocks(at[1])
-                clock = clocks.predictions if predictions else clocks.feedback
-                clock.advance(int((now - patience) * 1000) - self.config.lateness)
+                until = int((now - patience) * 1000) - self.config.lateness
+                self.model(name).silent(predictions, at[1], until)
 
     def close(self) -> list[Alarm]:
         """Close what can be closed; returns alarms raised and cleared, in order."""

@@ -28,6 +28,7 @@ BLIND = (
     "stale_reference",
     "learning",
 )
+NO_CHECKPOINTS = CheckpointStatus()
 LAGGING = 300_000  # ms that the watermark may be behind the clock while records wait
 FEW_LABELS = 100  # predictions old enough for a label before their absence is called blindness
 LABELS_BY = 86_400_000  # ms of traffic after which a first label is missed, or the horizon
@@ -40,7 +41,7 @@ def snapshot(
     now: float,
     started_at: float,
     not_ready: str,
-    checkpoints: CheckpointStatus = CheckpointStatus(),
+    checkpoints: CheckpointStatus = NO_CHECKPOINTS,
     events: Mapping[str, int] = MappingProxyType({}),
 ) -> Snapshot:
     """Everything at one moment; `not_ready` says why the agent is not ready, or nothing."""

@@ -23,6 +23,7 @@ from agent.checkpoint.record import (
 )
 from agent.checkpoint.store import Checkpoints, Found
 from agent.errors import UsageError
+from agent.exchange import Exchange
 from agent.fold import Fold
 from agent.intake.source import TopicPartition
 from agent.learning import Learner
@@ -71,6 +72,8 @@ class Keeper:
         Seconds since the epoch.
     interval
         Seconds between two checkpoints, at least.
+    exchange
+        Where several agents do the work: how panes go from one to another.
     """
 
     def __init__(
@@ -79,9 +82,11 @@ class Keeper:
         checkpoints: Checkpoints,
         clock: Callable[[], float],
         interval: float,
+        exchange: Exchange | None = None,
     ) -> None:
         self._pipeline, self._checkpoints = pipeline, checkpoints
         self._clock, self._interval = clock, interval
+        self._exchange = exchange
         self._next = 0.0
         self._log = structlog.get_logger("agent.checkpoint")
         self.outcomes: Counter[str] = Counter()  # of looking for the record of a model or partition
@@ -90,7 +95,7 @@ class Keeper:
         self.bytes = 0  # of the last checkpoint of all models together
         self.safe: dict[TopicPartition, int] = {}  # what was read before these is remembered
         self.problem = ""
-        pipeline.keep()
+        pipeline.keep(is_shared=exchange is not None)
 
     def place(self, assigned: frozenset[TopicPartition]) -> Places | None:
         """Restore all models from what is remembered of these partitions.
@@ -98,26 +103,40 @@ class Keeper:
         Returns where to read each partition on (None: where the group was), or None where what is
         remembered cannot be had now.
         """
+        judged = frozenset(self._pipeline.models)
+        if self._exchange is not None:
+            if not self._exchange.is_prepared():
+                self.problem = self._exchange.problem
+                return None
+            judged = self._exchange.judged(assigned)
         numbers = {
             name: sorted({n for topic, n in assigned if topic in self._pipeline.topics_of(name)})
             for name in self._pipeline.models
         }
-        names = [model_name(name) for name in numbers]
+        names = [model_name(name) for name in numbers if name in judged]
         names += [fold_name(name, n) for name, ns in numbers.items() for n in ns]
         found = self._checkpoints.open(names)
         if found is None:
             self.problem = f"waiting for checkpoints: {self._checkpoints.problem}"
             return None
-        self.problem = ""
+        self.problem, self.saved_at = "", {}
         for name, own in numbers.items():
-            self._pipeline.reset(name)
-            self._restore(name, own, found)
+            self._pipeline.reset(name).is_judged = name in judged
+            if name in judged or own:
+                self._restore(name, own, found, name in judged)
         self._next = self._clock() + self._interval
-        return {at: self._pipeline.position(at) for at in assigned}
+        return {at: self._position(at) for at in assigned}
 
-    def _restore(self, name: str, numbers: Iterable[int], found: Mapping[str, Found]) -> None:
+    def _position(self, at: TopicPartition) -> int | None:
+        if self._exchange is not None and at[0] == self._exchange.topic:
+            return self._exchange.position(at)
+        return self._pipeline.position(at)
+
+    def _restore(
+        self, name: str, numbers: Iterable[int], found: Mapping[str, Found], is_judged: bool
+    ) -> None:
         log = self._log.bind(model=name)
-        record = self._looked_up(found[model_name(name)], log)
+        record = self._looked_up(found[model_name(name)], log) if is_judged else None
         if record is not None:
             try:
                 self._restore_model(name, record, log)
@@ -137,8 +156,10 @@ class Keeper:
                 self._refused(log, f"partition {number}", error)
                 continue
             self.outcomes[RESTORED] += 1
-            for closed in fold.outbox:
-                model.merge.take(closed)
+            if self._exchange is None:
+                for closed in fold.outbox:
+                    model.merge.take(closed)
+        model.is_judged = is_judged
         self.saved_at[name] = self._clock()
 
     def _looked_up(self, found: Found, log: "structlog.stdlib.BoundLogger") -> bytes | None:
@@ -195,6 +216,8 @@ class Keeper:
         done = all([self._save(model) for model in self._pipeline.started()])
         if done:
             self.safe = self._pipeline.positions()
+            if self._exchange is not None:
+                self.safe |= self._exchange.positions()
         else:
             self.failures += 1
         self.problem = "" if done else self._checkpoints.problem
@@ -204,16 +227,20 @@ class Keeper:
 
     def _save(self, model: Model) -> bool:
         folds = [fold for _, fold in sorted(model.folds.items())]
-        parts: list[Model | Fold] = [*folds, model]
+        own = [model] if model.is_judged else []
+        parts: list[Model | Fold] = [*folds, *own]
         if not all(fold.is_whole for fold in folds):
             # A partition that had to leave something out of its outbox follows the model: it will
             # close the same panes again.
-            parts = [model, *folds]
+            parts = [*own, *folds]
         if not all(self._write(model.name, part) for part in parts):
             return False
         for fold in folds:
-            fold.handed_on()
-        self.saved_at[model.name] = self._clock()
+            fold.is_certain = True
+            if self._exchange is None:
+                fold.handed_on()
+        if parts:
+            self.saved_at[model.name] = self._clock()
         return True
 
     def _write(self, model: str, part: Model | Fold) -> bool:

@@ -5,6 +5,7 @@ for the model itself (detection, windows, alarms). Both say for which cells they
 """
 
 import zlib
+from collections.abc import Mapping
 from dataclasses import dataclass
 
 import msgspec
@@ -30,7 +31,7 @@ from detectors.labels.learned import Learned
 from detectors.profile import Profile
 
 VERSION = 1  # of what is remembered
-FOLD, MODEL = "fold", "model"
+FOLD, MODEL, PANES = "fold", "model", "panes"
 CODEC = Codec(
     [
         Alarm, Ages, BudgetState, Closed, Contributor, CountersState, DetectionState, Effect,
@@ -138,6 +139,23 @@ def decode_profile(record: ModelRecord) -> Profile:
         return converted(msgspec.json.decode(record.profile))
     except (msgspec.MsgspecError, KeyError, TypeError, AttributeError) as error:
         raise StateError(f"its profile cannot be read: {error}") from error
+
+
+def encode_closed(model: Model, closed: Closed) -> bytes:
+    """What a partition has closed, as a message to whoever judges the model."""
+    return _packed(CODEC.encode(PANES, VERSION, layout_hash(model.layout), (model.name, closed)))
+
+
+def decode_closed(payload: bytes, layouts: Mapping[str, Layout]) -> tuple[str, Closed | None]:
+    """The model and what was closed; StateError where it was made for other cells.
+
+    None of a model that has no layout here: it is another's.
+    """
+    name, closed = CODEC.decode(PANES, VERSION, None, data := _unpacked(payload))
+    if name not in layouts:
+        return name, None
+    CODEC.decode(PANES, VERSION, layout_hash(layouts[name]), data)
+    return name, closed
 
 
 def _packed(data: bytes) -> bytes:

@@ -15,13 +15,14 @@ from agent.profile_file import load
 def run_check(config: Config, path: Path, connect: bool) -> Exit:
     """Print each problem in one line; what is fine is said as well."""
     problems = [line for name in config.models for line in _profile_problems(config, name)]
-    problems += _certificate_problems(config)
+    unusable = _certificate_problems(config)
+    problems += unusable
     for line in problems:
         click.echo(f"{path}: {line}", err=True)
     code = Exit.USAGE if problems else Exit.OK
     for line in config.unused():
         click.echo(f"{path}: note: {line}")
-    if connect:
+    if connect and not unusable:
         unreachable = _topic_problems(config)
         for line in unreachable:
             click.echo(f"{path}: {line}", err=True)

@@ -12,6 +12,7 @@ from agent.checkpoint.medium import Medium
 from agent.checkpoint.store import Checkpoints
 from agent.commands.serving import access, tls
 from agent.config import Config
+from agent.exchange import PARTITIONS, Exchange
 from agent.intake.kafka import (
     ClientCredentials,
     KafkaSettings,
@@ -19,6 +20,7 @@ from agent.intake.kafka import (
     KafkaSource,
     StateTopic,
     ensure_topic,
+    partition_counts,
 )
 from agent.loop import Loop
 from agent.pipeline import Pipeline
@@ -54,6 +56,20 @@ def medium_of(config: Config, settings: KafkaSettings) -> Medium:
     return StateTopic(settings, config.kafka.state_topic)
 
 
+def exchange_of(
+    config: Config, settings: KafkaSettings, pipeline: Pipeline, sink: KafkaSink
+) -> Exchange:
+    """How panes go from one agent to another."""
+    topic = config.kafka.panes_topic
+
+    def prepare() -> int:
+        configs = {"retention.ms": str(7 * 86_400_000)}
+        ensure_topic(settings, topic, partitions=PARTITIONS, configs=configs, timeout=2.0)
+        return partition_counts(settings, timeout=2.0)[topic]
+
+    return Exchange(pipeline, topic, sink, prepare)
+
+
 @contextmanager
 def outbox(topic: str, settings: KafkaSettings, memory: int) -> Iterator[Outbox]:
     """The way to one of Tocsin's own topics, which is created where it is missing."""
@@ -85,11 +101,16 @@ def _run(config: Config, settings: KafkaSettings, events: Events, letters: Lette
     log = structlog.get_logger("agent.run")
     pipeline = Pipeline(config, letters=letters)
     whole = config.kafka.dead_letter_topic is not None
-    source = KafkaSource(settings, pipeline.topics, whole=whole, held=True)
+    topics, exchange, panes = list(pipeline.topics), None, None
+    if config.kafka.several_agents:
+        topics.append(config.kafka.panes_topic)
+        panes = KafkaSink(settings)
+        exchange = exchange_of(config, settings, pipeline, panes)
+    source = KafkaSource(settings, topics, whole=whole, held=True)
     medium = medium_of(config, settings)
     interval = config.checkpoint.interval / 1000
-    keeper = Keeper(pipeline, Checkpoints(medium), time.time, interval)
-    loop = Loop(source, pipeline, events, time.time, keeper=keeper)
+    keeper = Keeper(pipeline, Checkpoints(medium), time.time, interval, exchange)
+    loop = Loop(source, pipeline, events, time.time, keeper=keeper, exchange=exchange)
     server = HttpServer(
         config.http.host,
         config.http.port,
@@ -108,5 +129,7 @@ def _run(config: Config, settings: KafkaSettings, events: Events, letters: Lette
     finally:
         source.close()
         medium.close()
+        if panes is not None:
+            panes.close(1.0)
         server.stop()
     log.info("stopped")

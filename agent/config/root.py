@@ -82,6 +82,11 @@ class KafkaConfig(Section):
         description="Time after which the partitions of an agent that has fallen silent go to the "
         "others of its group.",
     )
+    several_agents: bool = Field(
+        default=False,
+        description="Whether several agents share the group, each with some of the partitions. "
+        "Every model then needs a profile.",
+    )
     state_topic: Topic = Field(
         default="tocsin.state", description="Compacted topic of checkpoints; created if missing."
     )
@@ -280,6 +285,19 @@ class Config(Section):
         _check_topics(filled, info.data.get("kafka"))
         _check_criteria(filled, info.data.get("pane"))
         return filled
+
+    @model_validator(mode="after")
+    def _several_agents(self) -> Self:
+        """What several agents cannot do together."""
+        if self.kafka.several_agents:
+            for name, model in self.models.items():
+                if model.profile is None:
+                    text = "is needed with kafka.several_agents: none of them sees all traffic"
+                    raise wrong(text, "models", name, "profile")
+            if self.checkpoint.directory is not None:
+                text = "is for one agent alone: leave it out with kafka.several_agents"
+                raise wrong(text, "checkpoint", "directory")
+        return self
 
     @model_validator(mode="after")
     def _default_windows(self) -> Self:

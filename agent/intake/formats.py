@@ -274,15 +274,20 @@ def _read_parquet(
 
 
 def _cells(column: Any) -> list[object]:
-    """A column as Python values; times as milliseconds, which is what they are read to anyway."""
+    """A column as Python values; times as milliseconds, which is what they are read to anyway.
+
+    A date is text, as in a CSV file.
+    """
     import pyarrow as pa
 
     if pa.types.is_timestamp(column.type):
         milliseconds = pa.timestamp("ms", column.type.tz)
         column = column.cast(milliseconds, safe=False).cast(pa.int64())
+    elif pa.types.is_date(column.type):
+        column = column.cast(pa.string())
     try:
         cells: list[object] = column.to_pylist()
-    except (ValueError, OverflowError):  # a date beyond Python's, text that is no UTF-8
+    except (ValueError, OverflowError):  # text that is no UTF-8, a span of time beyond Python's
         cells = [_cell(scalar) for scalar in column]
     return cells
 

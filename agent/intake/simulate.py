@@ -5,7 +5,7 @@ times give the same records.
 """
 
 import time as wall
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -187,6 +187,18 @@ class SimulatedSource:
     def assignment(self) -> frozenset[TopicPartition]:
         """One partition of each topic."""
         return frozenset((topic, 0) for topic in self._topics)
+
+    @property
+    def has_joined(self) -> bool:
+        """There is no group."""
+        return True
+
+    def partitions_of(self, topic: str) -> int:
+        """One."""
+        return 1
+
+    def pause(self, topics: Sequence[str], is_paused: bool) -> None:
+        """Never asked for: there is one agent."""
 
     def waiting(self) -> frozenset[TopicPartition]:
         """None: it is read from its beginning."""

@@ -28,6 +28,9 @@ class EventSink(Protocol):
     def publish(self, event: Event) -> None:
         """Tell of it. Never raises, never blocks."""
 
+    def are_told(self) -> bool:
+        """Whether all that was published has been delivered."""
+
 
 def cloud_event(alarm: Alarm, now: float, what: What) -> Event:
     """The record of what happened to an alarm; `now` in seconds since the epoch.
@@ -122,6 +125,10 @@ class Events:
         if self._outbox is None:
             return {}
         return {**self._outbox.counts, "waiting": self._outbox.waiting}
+
+    def are_told(self) -> bool:
+        """Whether all that was published has been delivered."""
+        return self._outbox is None or self._outbox.settle(0.0)
 
     def publish(self, event: Event) -> None:
         """Log the event and send it, keyed by model."""

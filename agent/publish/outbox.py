@@ -59,7 +59,8 @@ class Outbox:
     topic, outlet
         Where to send; the outlet is used by this object's thread alone.
     prepare
-        Makes sure, before the first record is sent, that the topic exists; raises TocsinError.
+        Makes sure, before the first record is sent and after each failure, that the topic exists;
+        raises TocsinError.
     limit
         Bytes that may wait for their acknowledgement.
     """
@@ -80,6 +81,7 @@ class Outbox:
         self._counts: Counter[str] = Counter(sent=0, refused=0, dropped=0)
         self._problem = ""
         self._failed = False  # since the last attempt
+        self._prepared = False
         self._stopping = threading.Event()
         self._closed = False
         self._thread = threading.Thread(target=self._run, name=f"to-{topic}", daemon=True)
@@ -139,12 +141,11 @@ class Outbox:
             self._log.error("lost", topic=self._topic, records=left, problem=self._problem)
 
     def _run(self) -> None:
-        prepared = False
         while (record := self._next()) is not None:
             try:
-                if not prepared:
+                if not self._prepared:
                     self._prepare()
-                    prepared = True
+                    self._prepared = True
                 taken = self._outlet.send(
                     self._topic,
                     record.key,
@@ -167,7 +168,7 @@ class Outbox:
         with self._changed:
             if self._failed:
                 self._changed.wait_for(self._stopping.is_set, RETRY_SECONDS)
-                self._failed = False
+                self._failed = self._prepared = False  # the topic may have been deleted
             self._changed.wait_for(lambda: self._waiting or self._stopping.is_set())
             if self._stopping.is_set():
                 return None

@@ -28,21 +28,24 @@ ELSEWHERE = re.compile(
 
 
 class Life:
-    """An agent in a folder, with a group and topics of its own."""
+    """An agent in a folder, with a group and topics of its own, or shared by those of a name."""
 
-    def __init__(self, folder, kafka, name, topics, **more):
+    def __init__(self, folder, kafka, name, topics, instance="a", partitions=PARTITIONS, **more):
         folder.mkdir()
         save(reference(), folder / "credit.profile")
-        self.kafka, self.name = kafka, name
+        self.kafka, self.name, self.partitions = kafka, name, partitions
         self.agent = Agent(
             folder,
             {
                 "kafka": {
                     "bootstrap_servers": kafka.bootstrap,
                     "group_id": name,
-                    "group_instance_id": "a",
+                    "group_instance_id": instance,
+                    "session_timeout": "3s",
                     "state_topic": f"{name}.state",
                     "events_topic": f"{name}.events",
+                    "panes_topic": f"{name}.panes",
+                    **more.pop("kafka", {}),
                 },
                 "alerts": ALARMS,
                 "pane": "1m",
@@ -61,7 +64,7 @@ class Life:
 
     def state(self):
         """What is remembered, decoded, without what only says how it came about."""
-        names = ["credit", *(f"credit:{n}" for n in range(PARTITIONS))]
+        names = ["credit", *(f"credit:{n}" for n in range(self.partitions))]
         medium = StateTopic(KafkaSettings(self.kafka.bootstrap), f"{self.name}.state")
         found = Checkpoints(medium).open(names)
         medium.close()
@@ -82,15 +85,18 @@ class Life:
 
     def metrics(self):
         lines = (self.agent.get("/metrics") or "").splitlines()
-        return [
+        return sorted(
             line
             for line in lines
             if line and not line.startswith("#") and not ELSEWHERE.match(line)
-        ]
+        )
 
 
 def canonical(name, payload):
-    """A record without what says how it came about: cut-off batches, this file's own hash."""
+    """A record without what says how it came about: whose hands it went through, its file's hash.
+
+    `facts` are as of the last pane where another agent told them.
+    """
     kind = "fold" if ":" in name else "model"
     state = CODEC.decode(kind, 1, None, zlib.decompress(payload))
     if kind == "fold":
@@ -98,9 +104,11 @@ def canonical(name, payload):
     remembered, *rest = state
     without = {key: replace(a, configuration="") for key, a in remembered.standing.items()}
     cleared = tuple(replace(a, configuration="") for a in remembered.cleared)
-    return CODEC.encode(
-        kind, 1, "", (replace(remembered, standing=without, cleared=cleared), *rest)
+    merge = replace(remembered.merge, facts={})
+    remembered = replace(
+        remembered, merge=merge, standing=without, cleared=cleared, taken=0, untold=()
     )
+    return CODEC.encode(kind, 1, "", (remembered, *rest))
 
 
 def finish(life, made, topics, timeout=60.0):
@@ -146,3 +154,62 @@ def test_killed_fifty_times_it_ends_as_if_nothing_had_happened(kafka, fresh, tmp
     calm_ids, calm_told = calm.alarms()
     assert len(calm_ids) == calm_told >= 2
     assert ids == calm_ids
+
+
+def read_by(agents):
+    """Predictions that these agents have counted together, and records that they have yet to read.
+
+    None where one of them does not know yet.
+    """
+    predictions, lags = 0, []
+    for life in agents:
+        status = json.loads(life.agent.get("/api/v1/status"))
+        predictions += sum(status["models"]["credit"]["records"]["predictions"].values())
+        lags += [p["records"] for p in status["lag"]]
+    return predictions, None if None in lags else sum(lags)
+
+
+def test_agents_that_come_and_go_end_as_one_that_stays(kafka, fresh, tmp_path):
+    """Three agents over twelve partitions: one killed, one added, then each restarted in turn."""
+    topics, name, seconds = (fresh("predictions"), fresh("feedback")), fresh("several"), 45.0
+    made = stream(240, *topics)
+    sender = Sender(kafka.bootstrap, made, seconds, 12)
+    several = {"several_agents": True}
+    lives = {
+        instance: Life(tmp_path / instance, kafka, name, topics, instance, 12, kafka=several)
+        for instance in "abcd"
+    }
+    running = dict(lives)
+    late = running.pop("d")
+    for life in running.values():
+        life.agent.start()
+    sender.start()
+    time.sleep(seconds * 0.3)
+    running.pop("a").agent.process.kill()
+    time.sleep(seconds * 0.2)
+    running["d"] = late
+    late.agent.start()
+    for life in list(running.values()):
+        time.sleep(seconds * 0.1)
+        assert life.agent.stop() == 0
+        life.agent.start()
+    sender.join(60)
+
+    predictions = sum(topic == topics[0] for _, topic, _, _ in made)
+    deadline = time.monotonic() + 60
+    while (found := read_by(running.values())) != (predictions, 0):
+        assert time.monotonic() < deadline, f"{found} of {predictions}"
+        time.sleep(0.3)
+    time.sleep(2.5)  # until the last panes have been sent, merged and judged
+    for life in running.values():
+        assert life.agent.stop() == 0
+
+    calm = Life(tmp_path / "calm", kafka, fresh("calm"), topics, partitions=12)
+    calm.agent.start()
+    while read_by([calm]) != (predictions, 0):
+        time.sleep(0.3)
+    assert calm.agent.stop() == 0
+
+    state, calm_state = late.state(), calm.state()
+    assert {n: s == calm_state[n] for n, s in state.items()} == dict.fromkeys(state, True)
+    assert late.alarms()[0] == calm.alarms()[0]

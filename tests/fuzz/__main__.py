@@ -1,4 +1,4 @@
-"""`python -m tests.fuzz [TARGET ...] [--payloads N] [--seed N]`: throw many payloads at each target.
+"""`python -m tests.fuzz [TARGET ...] [--payloads N] [--seed N]`: throw payloads at each target.
 
 It needs `pip install -e '.[dev,fuzz]'`. What was found to lead somewhere new is kept in
 `.cache/fuzz/` for the next run; payloads that failed are in `.cache/fuzz/failures/`.

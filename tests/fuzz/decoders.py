@@ -174,7 +174,7 @@ class Decoders:
             (schema, [make(schema, fields, fast) for fast in (True, False)])
             for schema in SCHEMAS.values()
             for fields in FIELDS
-            for make in (_predictions, _feedback)
+            for make in (predictions, feedback)
         ]
 
     def check(self, payloads: Sequence[bytes]) -> None:
@@ -188,11 +188,15 @@ class Decoders:
             check_same(fast, patient)
 
 
-def _predictions(schema: Schema, fields: DefaultFields, fast: bool) -> PredictionDecoder:
+def predictions(
+    schema: Schema, fields: DefaultFields = FIELDS[0], fast: bool = True
+) -> PredictionDecoder:
     return PredictionDecoder(schema, fields, Vocabulary(), max_bytes=MAX_BYTES, fast=fast)
 
 
-def _feedback(schema: Schema, fields: DefaultFields, fast: bool) -> FeedbackDecoder:
+def feedback(
+    schema: Schema, fields: DefaultFields = FIELDS[0], fast: bool = True
+) -> FeedbackDecoder:
     return FeedbackDecoder(schema, fields, max_bytes=MAX_BYTES, fast=fast)
 
 

@@ -51,7 +51,7 @@ class Agent:
         tls: ssl.SSLContext | None = None,
         headers: Mapping[str, str] | None = None,
     ) -> None:
-        self._options, self._tls, self._headers = options, tls, dict(headers or {})
+        self._options, self._tls, self.headers = options, tls, dict(headers or {})
         self.port = free_port()
         self.target = f"127.0.0.1:{self.port}"
         self._folder = folder
@@ -85,7 +85,7 @@ class Agent:
     def ask(self, path: str) -> tuple[int, str]:
         """Status and body of an answer; status 0 where there is none."""
         scheme = "http" if self._tls is None else "https"
-        request = urllib.request.Request(f"{scheme}://{self.target}{path}", headers=self._headers)
+        request = urllib.request.Request(f"{scheme}://{self.target}{path}", headers=self.headers)
         try:
             with urllib.request.urlopen(request, timeout=10, context=self._tls) as answer:
                 return answer.status, answer.read().decode()

@@ -15,7 +15,7 @@ from tests.rig.kafka import KafkaServer
 from tests.rig.process import free_port
 from tests.rig.tokens import AUDIENCE, ISSUER, TokenEndpoint
 
-USER, PASSWORD = "tocsin", "k4fka-s3cret"
+USER, PASSWORD = "k4fka-user", "k4fka-s3cret"
 CLIENT, SECRET = "tocsin-client", "0auth-s3cret"
 
 _SECURITY = "org.apache.kafka.common.security"

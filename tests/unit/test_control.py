@@ -2,7 +2,7 @@
 
 import threading
 import time
-from types import SimpleNamespace
+from types import MappingProxyType, SimpleNamespace
 
 import pytest
 
@@ -96,8 +96,13 @@ class Source:
     def assignment(self):
         return frozenset([(PREDICTIONS, 0), (FEEDBACK, 0)])
 
+    has_joined = True
+
     def waiting(self):
         return frozenset()
+
+    def pause(self, topics, is_paused):
+        pass
 
     def lag(self):
         return dict.fromkeys(self.assignment(), 1)
@@ -110,6 +115,11 @@ class Source:
 
 
 class Sink:
+    counts = MappingProxyType({})
+
+    def are_told(self):
+        return True
+
     def __init__(self):
         self.events = []
 

@@ -153,6 +153,10 @@ class Network:
         """Whether the metadata at hand lists the topic."""
         return self._manager.cluster.partitions_for_topic(topic) is not None
 
+    def partitions_of(self, topic: str) -> int:
+        """Number of the topic's partitions in the metadata at hand; 0 where it is not there."""
+        return len(self._manager.cluster.partitions_for_topic(topic) or ())
+
     def hand_over(self) -> None:
         """Stop driving the connections: a producer's own thread does from now on."""
         self._net.stop()

@@ -1,5 +1,6 @@
 """How to reach Kafka and as whom."""
 
+import logging
 import ssl
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
@@ -14,6 +15,12 @@ from agent.errors import UsageError
 
 MEBIBYTE = 1024 * 1024
 SECURITY_PROTOCOLS = ("PLAINTEXT", "SSL", "SASL_PLAINTEXT", "SASL_SSL")
+
+
+# kafka-python logs as whom it has logged in; user names are shown nowhere.
+logging.getLogger("kafka.net.connection").addFilter(
+    lambda record: "Authenticated as" not in record.getMessage()
+)
 
 
 @dataclass(frozen=True, slots=True)

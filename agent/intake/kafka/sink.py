@@ -70,8 +70,11 @@ class KafkaSink:
         value: bytes | None,
         headers: Sequence[tuple[str, bytes]] = (),
         done: Callable[[Delivery], None] | None = None,
+        partition: int | None = None,
     ) -> bool:
         """Take a record into the buffer; False where that was not possible within `max_block`.
+
+        Without a `partition` the key decides.
 
         `done` is told later, on another thread, what became of a record that was taken.
         Raises ValueError for a record over `max_record_bytes` or without both key and value.
@@ -82,7 +85,9 @@ class KafkaSink:
         if not (self._connected(self._patience) and self._reserve(size, deadline)):
             return False
         try:
-            future = self._producer.send(topic, value=value, key=key, headers=list(headers))
+            future = self._producer.send(
+                topic, value=value, key=key, headers=list(headers), partition=partition
+            )
         except BaseException as error:
             self._release(size)
             if isinstance(error, errors.MessageSizeTooLargeError):

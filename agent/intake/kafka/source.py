@@ -199,6 +199,22 @@ class KafkaSource:
         self._assigned.placed |= self._assigned.partitions & places.keys()
         return True
 
+    @property
+    def has_joined(self) -> bool:
+        """Whether the group has handed out partitions, be it none to this member."""
+        return self._assigned.joined
+
+    def partitions_of(self, topic: str) -> int:
+        """How many partitions a topic has, as far as is known; 0: not known yet."""
+        return self._network.partitions_of(topic)
+
+    def pause(self, topics: Sequence[str], is_paused: bool) -> None:
+        """Read these topics no further for now, or again."""
+        if self._consumer is None:
+            return
+        own = [p for p in self._consumer.assignment() if p.topic in topics]
+        (self._consumer.pause if is_paused else self._consumer.resume)(*own)
+
     def _connected(self, timeout: float) -> Any:
         if self._consumer is None and self._network.wait(timeout):
             try:

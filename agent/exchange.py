@@ -1,0 +1,171 @@
+"""Several agents: what partitions close goes to a topic, and to the agent that judges the model.
+
+Each agent folds the partitions that it has been handed. What they close is sent to the partition of
+the panes topic that belongs to the model; whoever has been handed that one merges and judges. A
+message may come twice, or from two agents: a partition's panes are numbered, and what is known
+already is dropped (`agent.merge`).
+
+Sent is only what would be closed in just the same way after a crash: what follows from the records
+alone, and what a checkpoint remembers. A clock that was moved because its partition had fallen
+silent follows from neither, until there is a checkpoint of it.
+"""
+
+import zlib
+from collections.abc import Callable, Iterable
+from typing import Protocol
+
+import structlog
+
+from agent.checkpoint.record import decode_closed, encode_closed
+from agent.errors import TocsinError
+from agent.fold import Closed
+from agent.intake.source import RawBatch, TableBatch, TopicPartition
+from agent.model import Model
+from agent.pipeline import Pipeline
+from detectors.codec import StateError
+
+PARTITIONS = 12  # of a panes topic that is created: so many agents can judge side by side
+LARGEST = 512 * 1024  # bytes of a message
+SECONDS = 1.0  # that a turn waits for the broker's word that it has what was sent
+
+
+class Outlet(Protocol):
+    """Sends records to a partition of a topic."""
+
+    def send(
+        self, topic: str, key: bytes | None, value: bytes | None, *, partition: int | None = None
+    ) -> bool:
+        """Whether the record was taken."""
+
+    def flush(self, timeout: float) -> bool:
+        """Whether all that was taken has been delivered."""
+
+
+class Exchange:
+    """Sends what this agent's partitions close, and takes in what is for its models.
+
+    Parameters
+    ----------
+    pipeline
+        The models.
+    topic
+        The panes topic.
+    outlet
+        Sends to it.
+    prepare
+        Makes sure that it exists and returns its number of partitions; raises TocsinError.
+    """
+
+    def __init__(
+        self, pipeline: Pipeline, topic: str, outlet: Outlet, prepare: Callable[[], int]
+    ) -> None:
+        self._pipeline, self.topic, self._outlet = pipeline, topic, outlet
+        self._prepare = prepare
+        self.partitions = 0  # not known yet
+        self.problem = ""
+        self.refused = 0  # messages that fit no model here
+        self._log = structlog.get_logger("agent.exchange")
+
+    def is_prepared(self) -> bool:
+        """Whether the topic exists; tries to see to it that it does."""
+        if not self.partitions:
+            try:
+                self.partitions = self._prepare()
+                self.problem = ""
+            except TocsinError as error:
+                self.problem = f"topic {self.topic} cannot be had: {error}"
+        return self.partitions > 0
+
+    def partition_of(self, model: str) -> int:
+        """The partition of the panes topic that a model's panes go to."""
+        return zlib.crc32(model.encode()) % self.partitions
+
+    def judged(self, assigned: Iterable[TopicPartition]) -> frozenset[str]:
+        """The models that whoever has been handed these partitions judges."""
+        own = {number for topic, number in assigned if topic == self.topic}
+        return frozenset(n for n in self._pipeline.models if self.partition_of(n) in own)
+
+    @property
+    def is_stuck(self) -> bool:
+        """Is the panes topic not taking what is to be sent?"""
+        return any(f.is_stuck for m in self._pipeline.started() for f in m.folds.values())
+
+    @property
+    def is_uncertain(self) -> bool:
+        """Is there anything to send that needs a checkpoint first?"""
+        folds = [fold for model in self._pipeline.started() for fold in model.folds.values()]
+        return any(fold.outbox and not fold.is_certain for fold in folds)
+
+    def send(self) -> None:
+        """Send what has been closed; what the broker does not confirm is sent again."""
+        sent = []
+        for model in self._pipeline.started():
+            number = self.partition_of(model.name)
+            for _, fold in sorted(model.folds.items()):
+                if fold.is_certain and fold.outbox and self._sent(model, number, fold.outbox):
+                    sent.append(fold)
+        if sent and self._outlet.flush(SECONDS):
+            for fold in sent:
+                fold.handed_on()
+
+    def _sent(self, model: Model, number: int, outbox: list[Closed]) -> bool:
+        key = model.name.encode()
+        return all(
+            self._outlet.send(self.topic, key, message, partition=number)
+            for closed in outbox
+            for message in messages(model, closed)
+        )
+
+    def take(self, batch: RawBatch | TableBatch) -> None:
+        """Take in messages of the panes topic, those of models that are judged here."""
+        assert isinstance(batch, RawBatch)
+        models = {
+            model.name: model
+            for model in self._pipeline.started()
+            if model.is_judged and self.partition_of(model.name) == batch.partition
+        }
+        layouts = {name: model.layout for name, model in models.items()}
+        for value, offset in zip(batch.values, batch.offsets.tolist(), strict=True):
+            try:
+                name, closed = decode_closed(value or b"", layouts)
+            except StateError as error:
+                self.refused += 1
+                self._log.warning("panes do not fit", offset=offset, problem=str(error))
+                continue
+            if closed is not None and offset >= models[name].taken:
+                models[name].merge.take(closed)
+        for model in models.values():
+            model.taken = max(model.taken, int(batch.offsets[-1]) + 1)
+
+    def positions(self) -> dict[TopicPartition, int]:
+        """Where to read each partition on that models here are judged by."""
+        numbers = {self.partition_of(m.name) for m in self._pipeline.started() if m.is_judged}
+        ats = [(self.topic, number) for number in numbers]
+        return {at: position for at in ats if (position := self.position(at)) is not None}
+
+    def expect(self, counts: Callable[[str], int]) -> None:
+        """Wait for every partition of a model's topics; `counts` says how many a topic has."""
+        for model in self._pipeline.started():
+            topics = self._pipeline.topics_of(model.name)
+            model.merge.expected = frozenset(range(max(map(counts, topics))))
+
+    def position(self, at: TopicPartition) -> int | None:
+        """The next message of a partition of the panes topic that some model here needs."""
+        taken = [
+            model.taken
+            for model in self._pipeline.started()
+            if model.is_judged and self.partition_of(model.name) == at[1]
+        ]
+        return min(taken) if taken and min(taken) > 0 else None
+
+
+def messages(model: Model, closed: Closed) -> list[bytes]:
+    """What was closed as messages, of several panes each unless they are large."""
+    message = encode_closed(model, closed)
+    if len(message) <= LARGEST or len(closed.detected) + len(closed.shown) == 0:
+        return [message]
+    first, last = closed.span
+    if last <= first:
+        return [message]
+    parts = closed.split((first + last + 1) // 2)
+    return [m for part in parts for m in messages(model, part)]

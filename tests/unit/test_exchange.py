@@ -1,0 +1,276 @@
+"""Several agents end where one would: whoever dies, comes, stays away, or does not know it yet."""
+
+from dataclasses import replace
+
+import numpy as np
+import pytest
+
+from agent.checkpoint import record
+from agent.checkpoint.keeper import Keeper
+from agent.checkpoint.medium import Memory
+from agent.checkpoint.store import Checkpoints
+from agent.exchange import Exchange, messages
+from agent.intake.source import RawBatch
+from agent.pipeline import Pipeline
+from agent.profile_file import save
+from agent.results import alarm_result
+from tests.recorded import Log
+from tests.watched import LATEST, configuration, reference
+
+PARTITIONS, PANES = 12, "tocsin.panes"
+PANES_PARTITIONS = 5
+
+
+class Broker:
+    """The recorded topics, and a panes topic that agents write to."""
+
+    def __init__(self):
+        self.log = Log(PARTITIONS)
+        self.panes = {number: [] for number in range(PANES_PARTITIONS)}
+        self.is_away = False
+
+    def send(self, topic, key, value, *, partition):
+        if self.is_away:
+            return False
+        self.panes[partition].append(value)
+        return True
+
+    def flush(self, timeout):
+        return not self.is_away
+
+    def read(self, at, start, n):
+        if at[0] != PANES:
+            return self.log.read(at, start, n)
+        values = self.panes[at[1]][start : start + n]
+        offsets = np.arange(start, start + len(values))
+        return RawBatch(*at, values, offsets, offsets) if values else None
+
+    def share(self, rank, members):
+        """What the range assignor hands to a member of that rank."""
+        found = []
+        for topic, count in [*((t, PARTITIONS) for t in self.topics), (PANES, PANES_PARTITIONS)]:
+            numbers = np.array_split(np.arange(count), members)[rank].tolist()
+            found += [(topic, number) for number in numbers]
+        return frozenset(found)
+
+    @property
+    def topics(self):
+        return sorted({topic for topic, _ in self.log.topics})
+
+
+class Member:
+    """One agent of the group."""
+
+    def __init__(self, config, broker, medium, batch=200):
+        self.broker, self.batch, self.alarms = broker, batch, {}
+        self.pipeline = Pipeline(config)
+        self.exchange = Exchange(self.pipeline, PANES, broker, lambda: PANES_PARTITIONS)
+        checkpoints = Checkpoints(medium)
+        self.keeper = Keeper(self.pipeline, checkpoints, lambda: 0.0, 10.0, self.exchange)
+        self.at = {}
+
+    def assigned(self, share):
+        self.at = {at: offset or 0 for at, offset in self.keeper.place(share).items()}
+        self.pipeline.assign([at for at in share if at[0] != PANES])
+        self.exchange.expect(lambda topic: PARTITIONS)
+        return self
+
+    def turn(self, save=True):
+        """Whether there was anything to read."""
+        read = [self.broker.read(at, offset, self.batch) for at, offset in self.at.items()]
+        for batch in filter(None, read):
+            if batch.topic == PANES:
+                self.exchange.take(batch)
+            else:
+                self.pipeline.take(batch, LATEST, 0.0)
+            self.at[batch.topic, batch.partition] = int(batch.offsets[-1]) + 1
+        for alarm in self.pipeline.close():
+            self.alarms[alarm.id] = alarm_result(alarm)
+        assert not self.exchange.is_uncertain
+        self.exchange.send()
+        if save:
+            assert self.keeper.save()
+        return any(read)
+
+
+def canonical(payload):
+    """A model's record without what depends on how it got there."""
+    state = record.decode_model(payload, None).state
+    merge = replace(state.merge, facts={})
+    return record.CODEC.encode("model", 1, "", replace(state, merge=merge, taken=0))
+
+
+def remembered(medium):
+    names = ["credit", *(f"credit:{n}" for n in range(PARTITIONS))]
+    found = {n: f.payload for n, f in Checkpoints(medium).open(names).items()}
+    return {"credit": canonical(found.pop("credit")), **found}
+
+
+@pytest.fixture
+def config(tmp_path):
+    save(reference(), tmp_path / "credit.profile")
+    return configuration(tmp_path / "credit.profile", pane="1m")
+
+
+@pytest.fixture(scope="module")
+def broker():
+    return Broker()
+
+
+@pytest.fixture
+def fresh(broker):
+    broker.panes = {number: [] for number in range(PANES_PARTITIONS)}
+    return broker
+
+
+@pytest.fixture
+def alone(config, broker):
+    """One agent with everything in its process: its records and alarms."""
+    pipeline, medium = Pipeline(config), Memory()
+    keeper = Keeper(pipeline, Checkpoints(medium), lambda: 0.0, 10.0)
+    keeper.place(frozenset(broker.log.topics))
+    pipeline.assign(broker.log.topics)
+    alarms, start = {}, 0
+    while read := [b for at in broker.log.topics if (b := broker.log.read(at, start, 700))]:
+        for batch in read:
+            pipeline.take(batch, LATEST, 0.0)
+        alarms |= {a.id: alarm_result(a) for a in pipeline.close()}
+        start += 700
+    keeper.save()
+    keeper.save()  # with nothing left to hand on
+    assert len(alarms) >= 2
+    return remembered(medium), alarms
+
+
+def finish(members, rounds=400):
+    """Let all of them read to the end."""
+    idle = 0
+    for _ in range(rounds):
+        idle = 0 if any([member.turn() for member in members]) else idle + 1
+        if idle == 2:  # what was sent in the first of them has come
+            return
+    raise AssertionError("they never finish")
+
+
+@pytest.mark.parametrize("count", [1, 3, 20])
+def test_several_agents_end_as_one_does(config, fresh, alone, count):
+    """More agents than partitions as well: some of them stand by."""
+    medium = Memory()
+    members = [
+        Member(config, fresh, medium, 150 + 40 * i).assigned(fresh.share(i, count))
+        for i in range(count)
+    ]
+    finish(members)
+    state, alarms = alone
+    assert remembered(medium) == state
+    assert {k: v for member in members for k, v in member.alarms.items()} == alarms
+
+
+@pytest.mark.parametrize("seed", [1, 2])
+def test_whoever_dies_comes_or_lingers(config, fresh, alone, seed):
+    """Members die without a word, new ones come, and zombies go on for a while after a rebalance:
+    folding, saving, sending and judging what is not theirs any more."""
+    random, medium, rung = np.random.default_rng(seed), Memory(), {}
+    members, zombies = [], []
+    for _ in range(12):
+        count = int(random.integers(1, 5))
+        zombies = [m for m in members if random.random() < 0.3]
+        batches = random.integers(30, 300, count)
+        members = [
+            Member(config, fresh, medium, int(batches[i])).assigned(fresh.share(i, count))
+            for i in range(count)
+        ]
+        for _ in range(int(random.integers(1, 6))):
+            for member in random.permutation(np.array([*members, *zombies], dtype=object)):
+                member.turn(save=bool(random.random() < 0.5))
+        for member in [*members, *zombies]:
+            rung |= member.alarms
+    last = [Member(config, fresh, medium).assigned(fresh.share(i, 3)) for i in range(3)]
+    finish(last)
+    state, alarms = alone
+    assert remembered(medium) == state
+    for member in last:
+        rung |= member.alarms
+    assert rung == alarms
+
+
+def test_a_panes_topic_that_is_away_loses_nothing_and_stops_the_reading(config, fresh, alone):
+    medium = Memory()
+    members = [Member(config, fresh, medium).assigned(fresh.share(i, 2)) for i in range(2)]
+    fresh.is_away = True
+    for _ in range(8):
+        for member in members:
+            member.turn()
+    folds = [f for m in members for f in m.pipeline.model("credit").folds.values()]
+    assert all(fold.outbox for fold in folds)
+    assert not fresh.panes[members[0].exchange.partition_of("credit")]
+    # Whoever takes over finds what was not sent.
+    again = [Member(config, fresh, medium).assigned(fresh.share(i, 3)) for i in range(3)]
+    fresh.is_away = False
+    finish(again)
+    assert remembered(medium) == alone[0]
+
+
+def test_reading_stops_where_nobody_takes_what_is_closed(config, fresh, monkeypatch):
+    monkeypatch.setattr("agent.fold.OUTBOX", 3)
+    member = Member(config, fresh, Memory(), 60).assigned(fresh.share(0, 1))
+    fresh.is_away = True
+    turns = 0
+    while not member.exchange.is_stuck:
+        member.turn()
+        turns += 1
+    assert turns > 3
+    fresh.is_away = False
+    member.exchange.send()
+    assert not member.exchange.is_stuck
+
+
+def test_what_a_silent_partition_closes_waits_for_a_checkpoint(config, fresh):
+    member = Member(config, fresh, Memory(), 3_000).assigned(fresh.share(0, 1))
+    member.turn(save=False)
+    sent = sum(map(len, fresh.panes.values()))
+    model = member.pipeline.model("credit")
+    fold = model.folds[3]
+    late = max(f.clocks.predictions.newest for f in model.folds.values()) + 600_000
+    member.pipeline._arrived[("credit.predictions", 3)] = 0.0
+    for predictions in (True, False):
+        model.silent(predictions, 3, late)
+    member.pipeline.close()
+    assert fold.outbox and not fold.is_certain and member.exchange.is_uncertain
+    member.exchange.send()
+    assert sum(map(len, fresh.panes.values())) == sent
+    assert member.keeper.save()
+    member.exchange.send()
+    assert not fold.outbox
+    assert sum(map(len, fresh.panes.values())) == sent + 1
+
+
+def test_large_messages_are_cut(config, fresh, monkeypatch):
+    member = Member(config, fresh, Memory(), 5_000).assigned(fresh.share(0, 1))
+    for batch in filter(None, [fresh.read(at, 0, 5_000) for at in fresh.log.topics]):
+        member.pipeline.take(batch, LATEST, 0.0)
+    member.pipeline.close()
+    model = member.pipeline.model("credit")
+    closed = model.folds[0].outbox[0]
+    monkeypatch.setattr("agent.exchange.LARGEST", 5_000)
+    cut = [record.decode_closed(m, {"credit": model.layout}) for m in messages(model, closed)]
+    assert len(cut) > 3
+    befores = [part.before for _, part in cut]
+    assert befores == sorted(set(befores)) and befores[-1] == closed.before
+    for name in ("detected", "shown"):
+        parts = [getattr(part, name) for _, part in cut]
+        for column in ("pane", "bucket", "cell", "weight"):
+            whole = getattr(getattr(closed, name), column)
+            assert np.array_equal(np.concatenate([getattr(p, column) for p in parts]), whole)
+
+
+def test_a_message_for_other_cells_is_refused_and_counted(config, fresh, tmp_path):
+    wider = configuration(tmp_path / "credit.profile", pane="2m", windows=["10m", "1h"])
+    other = Member(wider, fresh, Memory(), 3_000).assigned(fresh.share(0, 1))
+    other.turn()
+    member = Member(config, fresh, Memory()).assigned(fresh.share(0, 1))
+    number = member.exchange.partition_of("credit")
+    fresh.panes[number].append(b"rubbish")
+    member.exchange.take(fresh.read((PANES, number), 0, 10_000))
+    assert member.exchange.refused == len(fresh.panes[number]) > 1
+    assert not member.pipeline.model("credit").merge.frontier
