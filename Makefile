@@ -6,7 +6,7 @@ VENV := .venv
 BIN := $(VENV)/bin
 PIP := $(BIN)/python -m pip install -q --disable-pip-version-check
 
-.PHONY: help demo test lint format kafka bench fuzz clean
+.PHONY: help demo test lint audit format kafka bench fuzz clean
 
 help: ## List what can be done here
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  make %-8s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -21,6 +21,9 @@ lint: $(VENV)/.dev ## Style, formatting and types
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
 	$(BIN)/mypy
+
+audit: $(VENV)/.dev ## Known vulnerabilities of the packages that Tocsin brings
+	$(BIN)/python -m tests.rig.audit
 
 format: $(VENV)/.dev ## Put the code into the project's format
 	$(BIN)/ruff check --fix .

@@ -119,11 +119,11 @@ def columns_of(reference: Reference, schema: Schema) -> tuple[Batch, NDArray[np.
 
 def _watched(reference: Reference, model: ModelConfig) -> list[Feature]:
     ignored = {name for name, f in model.features.items() if f.ignore}
-    return [f for f in reference.features if f.name not in ignored]
+    return [f for f in reference.features if f.name not in ignored and writable(f.name)]
 
 
 def _categories(values: NDArray[np.object_] | NDArray[np.float64]) -> tuple[str, ...]:
-    counts = Counter(v for v in values.tolist() if v is not None)
+    counts = Counter(v for v in values.tolist() if v is not None and writable(v))
     ranked = sorted(counts.items(), key=lambda item: (-item[1], item[0]))
     return tuple(name for name, _ in ranked[:MOST_CATEGORIES])
 
@@ -135,6 +135,8 @@ def _classes(reference: Reference, model: ModelConfig) -> tuple[str, ...]:
     found = {str(v) for c in columns for v in set(c.tolist()) if v is not None}
     if model.task == "multiclass":
         found |= set(reference.scores)
+    found = set(filter(writable, found))
+    if model.task == "multiclass":
         if len(found) < 2:
             raise UsageError(
                 f"multiclass needs two classes or more, the reference has {_some(found)}"

@@ -1,6 +1,7 @@
 """Takes the immutable picture of a model that publishers read."""
 
 from collections.abc import Mapping
+from dataclasses import replace
 from types import MappingProxyType
 
 import numpy as np
@@ -62,34 +63,47 @@ def snapshot(
 
 
 def status(model: Model | Learner, lag: Mapping[TopicPartition, int], now: float) -> ModelStatus:
-    """One model's numbers."""
+    """One model's numbers: what its partitions here have counted, and what is judged here."""
     if isinstance(model, Learner):
         return _learning(model)
-    counters, joins, facts = model.counters, model.joins, model.facts
-    known, labelled = (sum(getattr(f, n) for f in facts) for n in ("remembered", "labelled"))
-    names = {w: format_duration(w) for w in model.detected}
+    counters, joins = model.counters, model.joins
     outcomes = ("joined", "orphan", "duplicate", "corrected", "withdrawn", "expired")
-    ratios = {names[w]: displays.ratios(model, d.total) for w, d in model.detected.items()}
-    return ModelStatus(
+    folded = ModelStatus(
         model=model.name,
         task=model.profile.schema.task,
         profile=model.profile_hash,
         learned=model.profile.learned,
         first_time=model.first_time,
         last_time=model.last_time,
-        watermark=model.watermark if model.watermark > NEVER else None,
+        watermark=None,
         panes=model.panes,
+        is_judged=model.is_judged,
         predictions={(version,): n for version, n in counters.predictions.items()},
         feedback={(o,): sum(j.counts[o] for j in joins) for o in outcomes},
         rejected={key: n for key, n in counters.rejected.items()},
         forgotten=float(sum(j.counts["forgotten"] for j in joins)),
         late={(topic,): n for topic, n in counters.late.items()},
-        label_coverage=labelled / known if known else None,
         label_delay=_label_delay(joins),
         latency={
             version: _histogram(LATENCY_BOUNDS, counts, counters.latency_sum[version] / 1e6)
             for version, counts in counters.latency.items()
         },
+        recent_rejected=tuple(reversed(model.recent_rejected)),
+    )
+    return _judged(folded, model, lag, now) if model.is_judged else folded
+
+
+def _judged(
+    folded: ModelStatus, model: Model, lag: Mapping[TopicPartition, int], now: float
+) -> ModelStatus:
+    facts = model.facts
+    known, labelled = (sum(getattr(f, n) for f in facts) for n in ("remembered", "labelled"))
+    names = {w: format_duration(w) for w in model.detected}
+    ratios = {names[w]: displays.ratios(model, d.total) for w, d in model.detected.items()}
+    return replace(
+        folded,
+        watermark=model.watermark if model.watermark > NEVER else None,
+        label_coverage=labelled / known if known else None,
         missing=_by_window(ratios, "missing"),
         invalid=_by_window(ratios, "invalid"),
         unseen=_by_window(ratios, "unseen"),
@@ -119,7 +133,6 @@ def status(model: Model | Learner, lag: Mapping[TopicPartition, int], now: float
         alarms=tuple(sorted(model.alarms.standing.values(), key=lambda a: -a.raised_at)),
         cleared=tuple(model.alarms.cleared),
         alarms_total={key: n for key, n in model.alarm_counts.items()},
-        recent_rejected=tuple(reversed(model.recent_rejected)),
         pane_seconds=_histogram(
             PANE_SECONDS_BOUNDS, model.pane_seconds.counts, model.pane_seconds.sum
         ),

@@ -7,15 +7,19 @@ import pytest
 
 from tests.rig import data
 from tests.rig.kafka import KafkaServer
+from tests.rig.process import free_port
 from tests.rig.prometheus import Prometheus
 from tests.rig.small_broker import SmallBroker
-from tests.rig.toxiproxy import Toxiproxy
+from tests.rig.toxiproxy import Proxy, Toxiproxy
 
 
 @pytest.fixture(scope="session")
 def kafka(tmp_path_factory: pytest.TempPathFactory) -> Iterator[KafkaServer]:
-    """A real Apache Kafka, shared by the session: use fresh topics and groups."""
-    server = KafkaServer(tmp_path_factory.mktemp("kafka"))
+    """A real Apache Kafka, shared by the session: use fresh topics and groups.
+
+    Whoever stops it starts it again. It can also be reached through a proxy (`proxy`).
+    """
+    server = KafkaServer(tmp_path_factory.mktemp("kafka"), proxy_port=free_port())
     try:
         server.start()
         yield server
@@ -42,6 +46,14 @@ def toxiproxy(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Toxiproxy]:
         yield server
     finally:
         server.stop()
+
+
+@pytest.fixture
+def proxy(kafka: KafkaServer, toxiproxy: Toxiproxy) -> Iterator[Proxy]:
+    """A way to the session's Kafka that can be cut, slowed and silenced."""
+    proxy = toxiproxy.proxy(kafka.proxied_port, kafka.proxy_port)
+    yield proxy
+    proxy.close()
 
 
 @pytest.fixture(scope="session")

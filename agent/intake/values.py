@@ -67,6 +67,15 @@ def canonical(value: object) -> str:
     return str(value)
 
 
+def writable(name: str) -> bool:
+    """Whether a name can be written down: JSON may bring half a surrogate pair."""
+    try:
+        name.encode()
+    except UnicodeEncodeError:
+        return False
+    return True
+
+
 def number(value: object, *, text: bool) -> float:
     """A value as a float: NaN if missing, infinite if it is no number.
 

@@ -24,7 +24,7 @@ _TEMPLATES = Path(__file__).parent / "templates"
 _STYLE = (_TEMPLATES / "status.css").read_text(encoding="utf-8")
 _SCRIPT = (_TEMPLATES / "status.js").read_text(encoding="utf-8")
 
-URGENCY = ("ringing", "blind", "learning", "quiet")
+URGENCY = ("ringing", "blind", "learning", "quiet", "elsewhere")
 SHOWN_ROWS = 8  # of a long table; the rest is folded away
 UNKNOWN = "\N{EN DASH}"
 
@@ -79,6 +79,8 @@ def headline(models: list[Json]) -> str:
     names = [model["name"] for model in models if model["verdict"] == worst]
     if worst == "quiet":
         return "All quiet" if len(names) > 1 else f"{names[0]} is quiet"
+    if worst == "elsewhere":
+        return "Other agents of the group judge"
     if len(names) == 1:
         return f"{names[0]} is {worst}"
     return f"{len(names)} of {len(models)} models are {worst}"

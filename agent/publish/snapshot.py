@@ -100,6 +100,7 @@ class ModelStatus:
     last_time: int | None
     watermark: int | None  # event time up to which everything is folded, milliseconds
     panes: int
+    is_judged: bool = True  # by this agent: otherwise by another one of its group
     predictions: Mapping[tuple[str, ...], float] = field(default_factory=dict)  # version
     feedback: Mapping[tuple[str, ...], float] = field(default_factory=dict)  # outcome
     rejected: Mapping[tuple[str, ...], float] = field(default_factory=dict)  # topic, reason

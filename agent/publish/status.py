@@ -10,7 +10,8 @@ none changes its meaning. The object:
 
 and a MODEL:
 
-    verdict                            ringing, blind, learning or quiet: the first that holds
+    verdict                            ringing, blind, learning or quiet: the first that holds;
+                                       elsewhere: judged by another agent
     summary                            the verdict in a line
     blind: [reason]                    reasons that hold, as `tocsin_blind` names them
     alarms, cleared: [ALARM]           standing; passed lately; both newest first
@@ -44,7 +45,7 @@ from agent import __version__
 from agent.publish.snapshot import Alarm, Histogram, ModelStatus, Snapshot
 
 Json = dict[str, Any]
-Verdict = Literal["ringing", "blind", "learning", "quiet"]
+Verdict = Literal["ringing", "blind", "learning", "quiet", "elsewhere"]
 
 STALE_AFTER = 60.0  # seconds without a new snapshot after which the pipeline is taken to hang
 
@@ -76,6 +77,8 @@ def unready(snapshot: Snapshot, now: float) -> str:
 
 def judge(status: ModelStatus, unready: str = "") -> tuple[Verdict, str]:
     """A model's verdict and the line that says why. Quiet needs data: without any it is blind."""
+    if not status.is_judged and not unready:
+        return "elsewhere", "another agent of the group judges this model"
     blind = [reason for (reason,), holds in status.blind.items() if holds]
     why = [BLINDNESS.get(reason, reason) for reason in blind]
     if unready:
@@ -88,7 +91,7 @@ def judge(status: ModelStatus, unready: str = "") -> tuple[Verdict, str]:
     learning = not status.profile or "learning" in blind
     if unready or set(blind) - (EXPECTED_WHILE_LEARNING if learning else set()):
         return "blind", "; ".join(why)
-    if not status.panes or not sum(status.predictions.values()):
+    if not status.panes or status.first_time is None:
         return "blind", "nothing has been judged yet"
     if learning:
         return "learning", "; ".join(why) or BLINDNESS["learning"]

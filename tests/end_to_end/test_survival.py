@@ -30,7 +30,9 @@ ELSEWHERE = re.compile(
 class Life:
     """An agent in a folder, with a group and topics of its own, or shared by those of a name."""
 
-    def __init__(self, folder, kafka, name, topics, instance="a", partitions=PARTITIONS, **more):
+    def __init__(
+        self, folder, kafka, name, topics, instance="a", partitions=PARTITIONS, settings=None
+    ):
         folder.mkdir()
         save(reference(), folder / "credit.profile")
         self.kafka, self.name, self.partitions = kafka, name, partitions
@@ -45,7 +47,7 @@ class Life:
                     "state_topic": f"{name}.state",
                     "events_topic": f"{name}.events",
                     "panes_topic": f"{name}.panes",
-                    **more.pop("kafka", {}),
+                    **(settings or {}),
                 },
                 "alerts": ALARMS,
                 "pane": "1m",
@@ -58,7 +60,6 @@ class Life:
                         "feedback": {"topic": topics[1]},
                     }
                 },
-                **more,
             },
         )
 
@@ -176,7 +177,7 @@ def test_agents_that_come_and_go_end_as_one_that_stays(kafka, fresh, tmp_path):
     sender = Sender(kafka.bootstrap, made, seconds, 12)
     several = {"several_agents": True}
     lives = {
-        instance: Life(tmp_path / instance, kafka, name, topics, instance, 12, kafka=several)
+        instance: Life(tmp_path / instance, kafka, name, topics, instance, 12, settings=several)
         for instance in "abcd"
     }
     running = dict(lives)

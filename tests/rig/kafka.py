@@ -25,10 +25,10 @@ def kafka_jars() -> Path:
 
 
 class KafkaServer:
-    """One broker that keeps its data, and its port, over stop, kill and restart.
+    """One broker that keeps its data, and its ports, over stop, kill and restart.
 
-    With `proxied` it listens on `proxied_port` as well, and tells whoever comes there to go on
-    talking to the port `proxied`: that of a proxy which leads to `proxied_port`.
+    With `proxy_port` it listens on `proxied_port` as well, and tells whoever comes there to go on
+    talking to `proxy_port`: that of a proxy which leads to `proxied_port`.
     """
 
     def __init__(
@@ -36,7 +36,7 @@ class KafkaServer:
         directory: Path,
         *,
         port: int | None = None,
-        proxied: int | None = None,
+        proxy_port: int | None = None,
         properties: Mapping[str, str] | None = None,
         memory: str = "512m",
     ) -> None:
@@ -47,10 +47,10 @@ class KafkaServer:
         self._config = directory / "server.properties"
         self._process: Process | None = None
         directory.mkdir(parents=True, exist_ok=True)
-        self.proxied_port = free_port()
+        self.proxy_port, self.proxied_port = proxy_port, free_port()
         ports = {"PLAINTEXT": (self.port, self.port)}
-        if proxied is not None:
-            ports["PROXIED"] = (self.proxied_port, proxied)
+        if proxy_port is not None:
+            ports["PROXIED"] = (self.proxied_port, proxy_port)
         self._config.write_text(_properties(directory, ports, properties or {}))
         self._format()
 
@@ -70,7 +70,9 @@ class KafkaServer:
         )
 
     def start(self) -> None:
-        """Return once the broker takes connections."""
+        """Return once the broker takes connections. Does nothing where it runs."""
+        if self._process is not None and self._process.running:
+            return
         command_line = self._java("kafka.Kafka", str(self._config), memory=self._memory)
         self._process = Process(command_line, self._directory / "kafka.log")
         self._process.wait_until(lambda: answers(self.port), timeout=60)

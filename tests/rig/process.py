@@ -44,6 +44,10 @@ class Process:
     def pid(self) -> int:
         return self._popen.pid
 
+    @property
+    def running(self) -> bool:
+        return self._popen.poll() is None
+
     def wait_until(self, ready: Callable[[], bool], timeout: float) -> None:
         """Return once `ready()`; raise with the end of the output where that does not come."""
         deadline = time.monotonic() + timeout

@@ -24,7 +24,7 @@ class Prometheus:
         self.port = free_port()
         self.url = f"http://127.0.0.1:{self.port}"
         directory.mkdir(parents=True, exist_ok=True)
-        self._write([], [])
+        self._write([], [], {})
 
     def start(self) -> None:
         """Return once it is ready."""
@@ -38,13 +38,16 @@ class Prometheus:
         self._process = Process([self._binary, *arguments], self._directory / "prometheus.log")
         self._process.wait_until(lambda: self._get("/-/ready") is not None, timeout=30)
 
-    def scrape(self, targets: Sequence[str], rules: Sequence[Path] = ()) -> None:
-        """From now on scrape these `host:port` and evaluate these rule files, and nothing else."""
-        self._write(targets, rules)
+    def scrape(self, targets: Sequence[str], rules: Sequence[Path] = (), **job: Any) -> None:
+        """From now on scrape these `host:port` and evaluate these rule files, and nothing else.
+
+        `job` has more keys of the scrape configuration.
+        """
+        self._write(targets, rules, job)
         request = urllib.request.Request(f"{self.url}/-/reload", method="POST")
         urllib.request.urlopen(request, timeout=10).close()
 
-    def _write(self, targets: Sequence[str], rules: Sequence[Path]) -> None:
+    def _write(self, targets: Sequence[str], rules: Sequence[Path], job: dict[str, Any]) -> None:
         config = {
             "global": {
                 "scrape_interval": "1s",
@@ -53,7 +56,7 @@ class Prometheus:
             },
             "rule_files": [str(rule) for rule in rules],
             "scrape_configs": [
-                {"job_name": "tocsin", "static_configs": [{"targets": list(targets)}]}
+                {"job_name": "tocsin", "static_configs": [{"targets": list(targets)}], **job}
             ],
         }
         (self._directory / "prometheus.yml").write_text(yaml.safe_dump(config))

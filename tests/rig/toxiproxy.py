@@ -60,6 +60,7 @@ class Proxy:
 
     def __init__(self, server: Toxiproxy, upstream: int, port: int) -> None:
         self.port = port
+        self.bootstrap = f"127.0.0.1:{port}"
         self._server, self._name = server, f"p{port}"
         self._faults: list[str] = []
         listen, target = (f"127.0.0.1:{p}" for p in (port, upstream))

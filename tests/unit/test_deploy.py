@@ -1,13 +1,21 @@
 """Container and compose file, as far as they can be checked without a container engine."""
 
 import re
+import subprocess
+import sys
 from pathlib import Path
 from typing import Any
 
 import yaml
 
+from agent import healthcheck
 from agent.config import load
-from tests.rig.requirements import REPOSITORY
+from agent.publish.access import Access
+from agent.publish.http import HttpServer
+from agent.publish.tls import Tls
+from tests import samples
+from tests.rig.certificates import Authority
+from tests.rig.requirements import REPOSITORY, command
 
 DEPLOY = REPOSITORY / "deploy"
 COMPOSE: dict[str, Any] = yaml.safe_load((DEPLOY / "compose.yaml").read_text())
@@ -59,3 +67,46 @@ def test_the_image_holds_what_it_copies_and_does_not_run_as_root() -> None:
         assert f"!{name}" in ignored
     assert re.search(r"^USER \d+:\d+$", text, re.MULTILINE)
     assert Path(COMPOSE["services"]["tocsin"]["build"]["dockerfile"]) == Path("deploy/Dockerfile")
+
+
+def test_the_image_runs_as_nobody_in_particular_and_can_write_nowhere() -> None:
+    users = re.findall(r"^USER (.*)$", (DEPLOY / "Dockerfile").read_text(), re.MULTILINE)
+    assert users and users[-1].split(":")[0] not in ("0", "root")
+    agents = [name for name, service in SERVICES.items() if "tocsin" in service["image"]]
+    assert agents
+    for name in agents:
+        service = SERVICES[name]
+        assert service["read_only"] is True and service["cap_drop"] == ["ALL"]
+        assert service["security_opt"] == ["no-new-privileges:true"]
+        assert "privileged" not in service and "cap_add" not in service and "user" not in service
+        assert service["tmpfs"] == ["/tmp"]
+        assert all(mount.endswith(":ro") for mount in service["volumes"])
+
+
+def test_ports_are_open_to_this_machine_alone() -> None:
+    for service in SERVICES.values():
+        for port in service.get("ports", []):
+            assert port.startswith("127.0.0.1:"), port
+
+
+def test_hadolint_has_nothing_to_say() -> None:
+    # Where the virtual environment is not the active one its commands are on no path.
+    binary = Path(sys.executable).with_name("hadolint")
+    linter = str(binary) if binary.exists() else command("hadolint")
+    run = subprocess.run([linter, str(DEPLOY / "Dockerfile")], capture_output=True, text=True)
+    assert (run.returncode, run.stdout) == (0, "")
+
+
+def test_the_health_check_knows_a_living_agent_with_and_without_tls(tmp_path: Path) -> None:
+    served = re.search(r'CMD \["python", "-m", "(.*)"\]', (DEPLOY / "Dockerfile").read_text())
+    assert served is not None and served[1] == healthcheck.__name__
+    files = Authority(tmp_path).issue("server")
+    guarded = Access(bearer="token")
+    for tls in (None, Tls(files.certificate, files.key)):
+        server = HttpServer("127.0.0.1", 0, samples.snapshot, tls=tls, access=guarded)
+        server.start()
+        try:
+            assert healthcheck.lives(f"127.0.0.1:{server.port}")
+        finally:
+            server.stop()
+        assert not healthcheck.lives(f"127.0.0.1:{server.port}")

@@ -70,7 +70,8 @@ def quiet(**changes: object) -> ModelStatus:
         (quiet(blind={("no_traffic",): 1.0}), "blind", "few or no predictions arrive"),
         (quiet(blind={("brand_new",): 1.0}), "blind", "brand_new"),
         (quiet(panes=0), "blind", "nothing has been judged yet"),
-        (quiet(predictions={}), "blind", "nothing has been judged yet"),
+        (quiet(is_judged=False), "elsewhere", "another agent of the group judges this model"),
+        (quiet(first_time=None), "blind", "nothing has been judged yet"),
         (quiet(evidence={}), "blind", "no detector has anything to judge yet"),
         (
             quiet(evidence={("drift", "income", "ticket"): math.nan}),
@@ -87,7 +88,7 @@ def quiet(**changes: object) -> ModelStatus:
             "blind",
             "the profile is being learned from traffic; few or no predictions arrive",
         ),
-        (replace(samples.churn(), predictions={}), "blind", "nothing has been judged yet"),
+        (replace(samples.churn(), first_time=None), "blind", "nothing has been judged yet"),
     ],
 )
 def test_verdicts(model: ModelStatus, verdict: str, summary: str) -> None:

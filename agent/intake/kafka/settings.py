@@ -14,6 +14,11 @@ from agent.certificates import revoke, show, trust
 from agent.errors import UsageError
 
 MEBIBYTE = 1024 * 1024
+
+# kafka-python's idempotent producer sends nothing more, for good and without an error, once records
+# have waited too long for a broker: it drops its id and never asks for another. Without one a
+# record may come twice, and one request at a time keeps them in order.
+LASTING = {"enable_idempotence": False, "max_in_flight_requests_per_connection": 1}
 SECURITY_PROTOCOLS = ("PLAINTEXT", "SSL", "SASL_PLAINTEXT", "SASL_SSL")
 
 

@@ -8,7 +8,7 @@ from typing import Any, Literal
 from kafka import KafkaProducer, errors
 
 from agent.intake.kafka.network import Network, reason_of, unreachable
-from agent.intake.kafka.settings import MEBIBYTE, KafkaSettings
+from agent.intake.kafka.settings import LASTING, MEBIBYTE, KafkaSettings
 
 # The record itself is what the broker objects to: it will never take it.
 REFUSED = (
@@ -50,6 +50,7 @@ class KafkaSink:
             batch_size=64 * 1024,
             max_request_size=max_record_bytes,
             max_block_ms=int(self._patience * 1000),
+            **LASTING,
         )
         self._producer: Any = None
         self._changed = threading.Condition()
