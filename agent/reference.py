@@ -10,7 +10,7 @@ from numpy.typing import NDArray
 from agent.config import ModelConfig
 from agent.errors import UsageError
 from agent.intake.table import Feature, Kind, Reference, as_numbers
-from agent.intake.values import canonical
+from agent.intake.values import canonical, writable
 from detectors.batch import (
     INVALID,
     MISSING,

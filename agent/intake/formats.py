@@ -98,7 +98,7 @@ def _readable(path: Path) -> Iterator[None]:
     """Turns what can go wrong with a file into one line."""
     try:
         yield
-    except (OSError, EOFError, zlib.error) as error:
+    except (OSError, EOFError, UnicodeDecodeError, zlib.error) as error:
         reason = getattr(error, "strerror", None) or _line(error)
         raise UsageError(f"{path}: cannot be read: {reason}") from error
 

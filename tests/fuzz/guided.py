@@ -5,28 +5,18 @@ checked, after it has told in one line of JSON what it saw; a failure leaves its
 """
 
 import json
-import logging
 import os
 import random
+import shutil
 import sys
-import tempfile
 import time
 import traceback
 from pathlib import Path
 
 import atheris
-import structlog
 
 with atheris.instrument_imports(include=["agent", "detectors"]):
-    from tests.fuzz.targets import SEPARATOR, checked, narrowed, targets
-
-WARM = 0.2  # share of the payloads after which memory is measured first
-SETTLED = 100_000  # payloads of the last part, in which the fuzzer itself keeps nothing
-
-
-def resident() -> int:
-    """Bytes of this process in memory."""
-    return int(Path("/proc/self/statm").read_text().split()[1]) * os.sysconf("SC_PAGE_SIZE")
+    from tests.fuzz.targets import SEPARATOR, checked, narrowed, targets, workspace
 
 
 class Run:
@@ -35,9 +25,8 @@ class Run:
     def __init__(self, name: str, wanted: int, folder: Path, kept: Path) -> None:
         self._target = targets()[name]
         self._check = self._target.make(folder)
-        self._name, self._wanted, self._kept = name, wanted, kept
+        self._name, self._wanted, self._folder, self._kept = name, wanted, folder, kept
         self._payloads = 0
-        self._warm = 0
         self._began = time.monotonic()
 
     def test(self, data: bytes) -> None:
@@ -45,10 +34,10 @@ class Run:
         payloads = data.split(SEPARATOR)
         self._try(payloads)
         self._payloads += len(payloads)
-        if not self._warm and self._payloads >= WARM * self._wanted:
-            self._warm = resident()
         if self._payloads >= self._wanted:
-            self._end()
+            seconds = time.monotonic() - self._began
+            self._report(seconds=round(seconds, 1))
+            self._exit(0)
 
     def mutate(self, data: bytes, limit: int, seed: int) -> bytes:
         """Another batch, of payloads like those of this one."""
@@ -66,26 +55,12 @@ class Run:
                 (self._kept / f"{self._name}-{number}").write_bytes(payload)
                 print(f"payload {number}: {payload[:2000]!r}", file=sys.stderr)
             self._report(crashes=1)
-            os._exit(1)
+            self._exit(1)
 
-    def _end(self) -> None:
-        """The same without the fuzzer, whose memory grows with what it finds, and the report."""
-        guided, after = time.monotonic() - self._began, resident()
-        rng = random.Random(0)
-        settled, count, most = 0, 0, min(SETTLED, self._wanted)
-        while count < most:
-            payloads = self._target.batch_of((), rng)
-            self._try(payloads)
-            count += len(payloads)
-            if not settled and count >= WARM * most:
-                settled = resident()
-        self._report(
-            seconds=round(guided, 1),
-            growth_bytes=after - self._warm,
-            settled_payloads=count,
-            settled_growth_bytes=resident() - settled,
-        )
-        os._exit(0)
+    def _exit(self, code: int) -> None:
+        """Nothing is unwound from within the fuzzer."""
+        shutil.rmtree(self._folder, ignore_errors=True)
+        os._exit(code)
 
     def _report(self, crashes: int = 0, **more: float) -> None:
         report = {"target": self._name, "payloads": self._payloads, "crashes": crashes, **more}
@@ -101,17 +76,11 @@ def main() -> None:
     rng = random.Random(0)
     (corpus / "valid").write_bytes(SEPARATOR.join(target.mutator.seeds))
     (corpus / "changed").write_bytes(SEPARATOR.join(target.batch_of((), rng)))
-    structlog.configure(wrapper_class=structlog.make_filtering_bound_logger(logging.CRITICAL))
-    with tempfile.TemporaryDirectory(prefix="tocsin-fuzz-", dir=_memory()) as work:
-        run = Run(name, int(payloads), Path(work), Path(folder, "failures"))
+    with workspace() as work:
+        run = Run(name, int(payloads), work, Path(folder, "failures"))
         arguments = [sys.argv[0], str(corpus), "-max_len=400000", "-rss_limit_mb=4096", *options]
         atheris.Setup(arguments, run.test, custom_mutator=run.mutate)
         atheris.Fuzz()
-
-
-def _memory() -> str | None:
-    """A folder whose files stay in memory, where there is one."""
-    return "/dev/shm" if os.access("/dev/shm", os.W_OK) else None
 
 
 if __name__ == "__main__":

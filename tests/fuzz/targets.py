@@ -1,12 +1,18 @@
 """What can be fuzzed, by name: valid payloads, how to change them, and what must hold."""
 
 import json
+import logging
+import os
 import random
+import tempfile
 import warnings
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Protocol
+
+import structlog
 
 from tests.fuzz import configurations, decoders
 from tests.fuzz.mutate import Mutator
@@ -76,6 +82,15 @@ def targets() -> dict[str, Target]:
         "tables": Target(decoders.Tables, tables, 20),
         "configurations": Target(configurations.Configurations, files, 10),
     }
+
+
+@contextmanager
+def workspace() -> Iterator[Path]:
+    """A folder for a target, in memory where that can be; what the agent logs is dropped."""
+    structlog.configure(wrapper_class=structlog.make_filtering_bound_logger(logging.CRITICAL))
+    memory = "/dev/shm" if os.access("/dev/shm", os.W_OK) else None
+    with tempfile.TemporaryDirectory(prefix="tocsin-fuzz-", dir=memory) as folder:
+        yield Path(folder)
 
 
 def checked(check: Check, payloads: Sequence[bytes]) -> None:

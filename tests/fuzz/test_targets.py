@@ -77,6 +77,18 @@ def test_what_was_found_stays_mended(payload: bytes, tmp_path: Path) -> None:
         checked(check, [payload + b" " * more])
 
 
+def test_a_profile_is_learned_beside_text_that_cannot_be_written(tmp_path: Path) -> None:
+    half = "\ud800"
+    payloads = [
+        json.dumps(
+            {"id": f"p{i}", "timestamp": decoders.NOON + 1000 * i, "prediction": i % 2}
+            | {"features": {"region": half if i % 5 == 0 else "north", half: 1}}
+        ).encode()
+        for i in range(400)
+    ]
+    checked(TARGETS["learning"].make(tmp_path), payloads)
+
+
 def parquet(columns: dict[str, object]) -> bytes:
     """A file, as the target of tables takes it."""
     import io

