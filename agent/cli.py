@@ -67,7 +67,7 @@ def run(config_path: Path, verbose: bool) -> None:
     from agent.commands.run import run_agent
 
     log.configure(verbose)
-    run_agent(_load(config_path))
+    run_agent(config_path, _load)
 
 
 @tocsin.command()

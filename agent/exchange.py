@@ -18,7 +18,7 @@ import structlog
 
 from agent.checkpoint.record import decode_closed, encode_closed
 from agent.errors import TocsinError
-from agent.fold import Closed
+from agent.fold import Closed, Fold
 from agent.intake.source import RawBatch, TableBatch, TopicPartition
 from agent.model import Model
 from agent.pipeline import Pipeline
@@ -98,7 +98,9 @@ class Exchange:
 
     def send(self) -> None:
         """Send what has been closed; what the broker does not confirm is sent again."""
-        sent = []
+        sent: list[Fold] = []
+        if not self.partitions:
+            return
         for model in self._pipeline.started():
             number = self.partition_of(model.name)
             for _, fold in sorted(model.folds.items()):
@@ -139,6 +141,8 @@ class Exchange:
 
     def positions(self) -> dict[TopicPartition, int]:
         """Where to read each partition on that models here are judged by."""
+        if not self.partitions:
+            return {}
         numbers = {self.partition_of(m.name) for m in self._pipeline.started() if m.is_judged}
         ats = [(self.topic, number) for number in numbers]
         return {at: position for at in ats if (position := self.position(at)) is not None}

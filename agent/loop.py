@@ -15,7 +15,7 @@ from agent.model import Model
 from agent.orders import carry_out
 from agent.pipeline import Pipeline
 from agent.publish.events import Event, EventSink, What, cloud_event
-from agent.publish.snapshot import Alarm, CheckpointStatus, Snapshot
+from agent.publish.snapshot import Alarm, CheckpointStatus, ReloadStatus, Snapshot
 from agent.results import alarm_result
 from agent.snapshots import snapshot
 
@@ -51,6 +51,14 @@ class LiveSource(Source, Protocol):
 
     def place(self, places: Mapping[TopicPartition, int | None]) -> bool:
         """Read these partitions from there on; whether that could be done."""
+
+
+class Reloading(Protocol):
+    """Looks out for another configuration."""
+
+    @property
+    def status(self) -> ReloadStatus:
+        """What became of the newest one."""
 
 
 class Loop:
@@ -90,6 +98,7 @@ class Loop:
         self._started = clock()
         self._log = structlog.get_logger("agent.loop")
         self.commands = Commands()
+        self.reload: Reloading | None = None
         self.latest = snapshot(
             pipeline, {}, self._started, self._started, "starting", CheckpointStatus()
         )
@@ -205,7 +214,11 @@ class Loop:
                 self._not_ready(),
                 self._kept(),
                 self._events.counts,
+                self._reloaded(),
             )
+
+    def _reloaded(self) -> ReloadStatus:
+        return self.reload.status if self.reload is not None else ReloadStatus()
 
     def _kept(self) -> CheckpointStatus:
         return replace(self._keeper.status, missed=dict(self._source.missed))

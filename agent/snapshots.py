@@ -17,7 +17,7 @@ from agent.learning import Learner
 from agent.model import Model
 from agent.panes import NEVER
 from agent.pipeline import Pipeline
-from agent.publish.snapshot import CheckpointStatus, Histogram, ModelStatus, Snapshot
+from agent.publish.snapshot import CheckpointStatus, Histogram, ModelStatus, ReloadStatus, Snapshot
 from detectors.sketch import Counts
 
 BLIND = (
@@ -29,7 +29,7 @@ BLIND = (
     "stale_reference",
     "learning",
 )
-NO_CHECKPOINTS = CheckpointStatus()
+NO_CHECKPOINTS, NEVER_RELOADED = CheckpointStatus(), ReloadStatus()
 LAGGING = 300_000  # ms that the watermark may be behind the clock while records wait
 FEW_LABELS = 100  # predictions old enough for a label before their absence is called blindness
 LABELS_BY = 86_400_000  # ms of traffic after which a first label is missed, or the horizon
@@ -44,6 +44,7 @@ def snapshot(
     not_ready: str,
     checkpoints: CheckpointStatus = NO_CHECKPOINTS,
     events: Mapping[str, int] = MappingProxyType({}),
+    reload: ReloadStatus = NEVER_RELOADED,
 ) -> Snapshot:
     """Everything at one moment; `not_ready` says why the agent is not ready, or nothing."""
     return Snapshot(
@@ -54,6 +55,7 @@ def snapshot(
         models={name: status(model, lag, now) for name, model in pipeline.models.items()},
         lag=dict(lag),
         checkpoints=checkpoints,
+        reload=reload,
         unrouted={key: n for key, n in pipeline.unrouted.items()},
         dead_letters=dict(pipeline.letters.counts),
         events=dict(events),

@@ -46,7 +46,7 @@ def _profile_problems(config: Config, name: str) -> list[str]:
 
 
 def _certificate_problems(config: Config) -> list[str]:
-    from agent.commands.run import kafka_settings
+    from agent.assembly import kafka_settings
 
     found = _problem(lambda: tls(config.http))
     if config.kafka.bootstrap_servers:
@@ -63,7 +63,7 @@ def _problem(attempt: Callable[[], object]) -> list[str]:
 
 
 def _topic_problems(config: Config) -> list[str]:
-    from agent.commands.run import kafka_settings
+    from agent.assembly import kafka_settings
     from agent.intake.kafka import check_topics
 
     config.require_kafka()

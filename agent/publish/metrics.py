@@ -402,6 +402,22 @@ METRICS: tuple[Metric, ...] = (
         _missed,
     ),
     Metric(
+        "tocsin_config_last_reload_successful",
+        "gauge",
+        "1",
+        (),
+        "1 where the newest configuration file is in use, 0 where it was refused.",
+        _only(lambda s: float(s.reload.is_successful)),
+    ),
+    Metric(
+        "tocsin_config_last_reload_timestamp_seconds",
+        "gauge",
+        "seconds",
+        (),
+        "When the configuration in use was read.",
+        _only(lambda s: s.reload.at or s.started_at),
+    ),
+    Metric(
         "tocsin_pane_seconds",
         "histogram",
         "seconds",

@@ -148,6 +148,15 @@ class CheckpointStatus:
 
 
 @dataclass(frozen=True, slots=True)
+class ReloadStatus:
+    """What became of the newest configuration file."""
+
+    is_successful: bool = True
+    at: float | None = None  # when the configuration in use was read; seconds, wall clock
+    problem: str = ""  # why a newer one is refused
+
+
+@dataclass(frozen=True, slots=True)
 class Snapshot:
     """Everything at one moment."""
 
@@ -161,5 +170,6 @@ class Snapshot:
     dead_letters: Mapping[str, float] = field(default_factory=dict)  # outcome
     events: Mapping[str, float] = field(default_factory=dict)  # outcome, and those `waiting`
     checkpoints: CheckpointStatus = field(default_factory=CheckpointStatus)
+    reload: ReloadStatus = field(default_factory=ReloadStatus)
     page_budget: str = ""
     ticket_budget: str = ""

@@ -14,7 +14,7 @@ import pytest
 import yaml
 
 from agent import profile_file
-from agent.commands.run import kafka_settings
+from agent.assembly import kafka_settings
 from agent.config import Config
 from agent.errors import UsageError
 from agent.intake.kafka import check_topics

@@ -13,7 +13,7 @@ import yaml
 
 from agent import log
 from agent.commands.asking import Client
-from agent.commands.run import kafka_settings
+from agent.assembly import kafka_settings
 from agent.commands.serving import access, tls
 from agent.config import Config, ConfigError, load
 from agent.intake.source import RawBatch
