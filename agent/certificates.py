@@ -50,8 +50,8 @@ def show(
 ) -> None:
     """Show a certificate, with its chain, to whoever connects.
 
-    Without `key` the key is in the same file. `section` is what the keys `certfile`, `keyfile` and `password` are written after. Raises
-    UsageError.
+    Without `key` the key is in the same file. `section` is what the names `certfile`, `keyfile` and
+    `password` are written after. Raises UsageError.
     """
     _readable(f"{section}certfile", certificate)
     if key is not None:

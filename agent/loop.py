@@ -110,13 +110,16 @@ class Loop:
                 self.turn()
         finally:
             self.commands.close()
-        self._save()
+        # Nothing depends on it, and a broker that does not answer would use up the time to end in.
+        if not self._source.problem:
+            self._save()
 
     def turn(self) -> None:
         """One turn: what was polled is folded before its offsets are committed."""
         now = self._clock()
-        batches = self._source.poll(POLL_SECONDS)
+        # Before the poll: what was polled before a restore has no place after it.
         self._place()
+        batches = self._source.poll(POLL_SECONDS)
         self._pipeline.assign(self._source.assignment() - self._source.waiting())
         if self._exchange is not None:
             self._exchange.expect(self._source.partitions_of)

@@ -4,6 +4,7 @@ import base64
 import json
 import threading
 import time
+from functools import cache
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 from typing import Any
@@ -15,6 +16,11 @@ from cryptography.hazmat.primitives.asymmetric import padding, rsa
 from tests.rig.certificates import Files, server_context
 
 ISSUER, AUDIENCE = "https://issuer.test", "kafka"
+
+
+@cache
+def signing_key() -> rsa.RSAPrivateKey:
+    return rsa.generate_private_key(public_exponent=65537, key_size=2048)
 
 
 def encoded(content: bytes) -> str:
@@ -31,7 +37,7 @@ class TokenEndpoint:
         self.answer: tuple[int, bytes] | None = None  # given in place of a token
         self.silent = threading.Event()  # until it is set again nothing is said; set to begin with
         self.silent.set()
-        self._key = rsa.generate_private_key(public_exponent=65537, key_size=2048)
+        self._key = signing_key()
         endpoint = self
 
         class Handler(BaseHTTPRequestHandler):

@@ -12,8 +12,8 @@ import structlog
 import yaml
 
 from agent import log
-from agent.commands.asking import Client
 from agent.assembly import kafka_settings
+from agent.commands.asking import Client
 from agent.commands.serving import access, tls
 from agent.config import Config, ConfigError, load
 from agent.intake.source import RawBatch
