@@ -8,6 +8,7 @@ from agent.checkpoint.directory import Directory
 from agent.checkpoint.keeper import Keeper
 from agent.checkpoint.medium import Medium
 from agent.checkpoint.store import Checkpoints
+from agent.clock import SteadyClock
 from agent.config import Config
 from agent.exchange import PARTITIONS, Exchange
 from agent.intake.kafka import (
@@ -106,4 +107,4 @@ def assembled(config: Config) -> Iterator[Loop]:
         stack.callback(medium.close)
         interval = config.checkpoint.interval / 1000
         keeper = Keeper(pipeline, Checkpoints(medium), time.time, interval, exchange)
-        yield Loop(source, pipeline, events, time.time, keeper=keeper, exchange=exchange)
+        yield Loop(source, pipeline, events, SteadyClock(), keeper=keeper, exchange=exchange)

@@ -94,7 +94,7 @@ class Loop:
         self._keeper = keeper or Unkept(pipeline)
         self._unsaved = False  # something has happened since the last checkpoint
         self._source, self._pipeline, self._events = source, pipeline, events
-        self._clock, self._on_alarm = clock, on_alarm
+        self.clock, self._on_alarm = clock, on_alarm
         self._started = clock()
         self._log = structlog.get_logger("agent.loop")
         self.commands = Commands()
@@ -116,7 +116,7 @@ class Loop:
 
     def turn(self) -> None:
         """One turn: what was polled is folded before its offsets are committed."""
-        now = self._clock()
+        now = self.clock()
         # Before the poll: what was polled before a restore has no place after it.
         self._place()
         batches = self._source.poll(POLL_SECONDS)
@@ -125,7 +125,7 @@ class Loop:
             self._exchange.expect(self._source.partitions_of)
         self._take(batches, now)
         if not self._source.problem:
-            self._pipeline.idle(self._source.lag(), self._clock())
+            self._pipeline.idle(self._source.lag(), self.clock())
         alarms = self._pipeline.close()
         self._unsaved |= bool(batches or alarms)
         self._hand_on()
@@ -171,7 +171,7 @@ class Loop:
 
     def _event(self, alarm: Alarm) -> Event:
         what: What = "raised" if alarm.cleared_at is None else "cleared"
-        return cloud_event(alarm, self._clock(), what)
+        return cloud_event(alarm, self.clock(), what)
 
     def _place(self) -> None:
         """Restore what new partitions need, and read them on from there."""
@@ -194,7 +194,7 @@ class Loop:
             self._source.commit(self._keeper.safe)
 
     def _carry_out(self, command: Command) -> Answer:
-        done = carry_out(command, self._pipeline, self._clock())
+        done = carry_out(command, self._pipeline, self.clock())
         if done.events:
             self._announce(list(done.events))
         for alarm in done.cleared:
@@ -206,7 +206,7 @@ class Loop:
         self._on_alarm(describe(alarm_result(alarm), alarm.model, alarm.cleared_at is not None))
 
     def _publish(self, at_once: bool = False) -> None:
-        now = self._clock()
+        now = self.clock()
         if at_once or now - self.latest.taken_at >= SNAPSHOT_SECONDS:
             lag = self._source.lag()
             self.latest = snapshot(

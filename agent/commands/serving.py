@@ -84,6 +84,7 @@ class Front:
             http.host,
             http.port,
             lambda: self._shown.snapshot(),
+            lambda: self._shown.clock(),
             submit=lambda command: self._shown.commands.submit(command),
             tls=tls(http),
             access=access(http),

@@ -267,3 +267,17 @@ def test_run_ends_on_a_wrong_password_and_waits_on_a_wrong_certificate(
         assert agent.stop() == 0
     finally:
         agent.process.kill()
+
+
+@pytest.mark.parametrize("command", ["run", "check"])
+def test_a_certificate_that_is_none_is_one_line_before_anything_starts(
+    tmp_path: Path, command: str
+) -> None:
+    served = {"port": 0, "tls": {"certfile": "junk.pem", "keyfile": "junk.pem"}}
+    nobody = {"bootstrap_servers": "127.0.0.1:1"}
+    (tmp_path / "tocsin.yaml").write_text(yaml.safe_dump(configuration(nobody, http=served)))
+    (tmp_path / "junk.pem").write_text("junk")
+    done = tocsin(command, cwd=tmp_path)
+    (said,) = done.stderr.splitlines()
+    assert done.returncode == 2
+    assert "http.tls.certfile: " in said and "holds no certificate in PEM format" in said

@@ -15,6 +15,8 @@ import yaml
 
 from tests.rig.process import Process, free_port
 
+GRACE = 30.0  # seconds that Kubernetes gives a pod to end in
+
 
 def tocsin(*arguments: str, cwd: Path, timeout: float = 120) -> subprocess.CompletedProcess[str]:
     """Run the command to its end."""
@@ -123,8 +125,8 @@ class Agent:
         return status
 
     def stop(self) -> int:
-        """SIGTERM; the exit code."""
-        self.process.stop()
+        """SIGTERM; the exit code, which is that of SIGKILL where it has not ended in its grace."""
+        self.process.stop(GRACE)
         return self.process.wait()
 
 

@@ -6,6 +6,8 @@ from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
 import trustme
+from cryptography import x509
+from cryptography.hazmat.primitives import hashes
 from cryptography.hazmat.primitives.serialization import (
     BestAvailableEncryption,
     Encoding,
@@ -54,6 +56,21 @@ class Authority:
         files.key.write_bytes(key)
         files.both.write_bytes(key + chain)
         return files
+
+    def revoked(self, *those: Files) -> Path:
+        """A list of revoked certificates."""
+        now = datetime.now(UTC)
+        authority = x509.load_pem_x509_certificate(self._ca.cert_pem.bytes())
+        made = x509.CertificateRevocationListBuilder().issuer_name(authority.subject)
+        made = made.last_update(now).next_update(now + timedelta(days=1))
+        for files in those:
+            number = x509.load_pem_x509_certificate(files.certificate.read_bytes()).serial_number
+            entry = x509.RevokedCertificateBuilder().serial_number(number).revocation_date(now)
+            made = made.add_revoked_certificate(entry.build())
+        key = load_pem_private_key(self._ca.private_key_pem.bytes(), None)
+        path = self._folder / f"{self._name}.crl"
+        path.write_bytes(made.sign(key, hashes.SHA256()).public_bytes(Encoding.PEM))
+        return path
 
     def client(self, shown: Files | None = None) -> ssl.SSLContext:
         """A client that trusts this authority alone, and shows a certificate."""

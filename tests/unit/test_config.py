@@ -31,6 +31,7 @@ from agent.errors import Exit, UsageError
 MANUAL = Path(__file__).parents[2] / "docs" / "configuration.md"
 EXAMPLES = re.findall(r"```yaml\n(.*?)```", MANUAL.read_text(), re.DOTALL)
 ENV = {"KAFKA_PASSWORD": "hunter2"}
+OAUTH = "{token_url: 'https://idp.example/token', client_id: a, client_secret: b}"
 MINIMAL = "models: {credit: {task: binary}}\n"
 
 
@@ -357,6 +358,32 @@ def test_problem_in_a_model(file: Path, lines: list[str], line: str) -> None:
         ("http: {port: 65536}\n" + MINIMAL, ":1: http.port: 65536 is too large: write 65535 or le"),
         ("alerts: {page: 1}\n" + MINIMAL, ":1: alerts.page: 1 is not a rate: write 1 per 30d"),
         ("http: 9108\n" + MINIMAL, ":1: http: '***' is not a section: write keys below it"),
+        (
+            "kafka: {sasl_mechanism: OAUTHBEARER}\n" + MINIMAL,
+            ":1: kafka.sasl_mechanism: 'OAUTHBEARER' needs oauth beside it",
+        ),
+        (
+            f"kafka: {{oauth: {OAUTH}}}\n" + MINIMAL,
+            ":1: kafka.oauth: is for sasl_mechanism: OAUTHBEARER alone",
+        ),
+        (
+            f"kafka: {{oauth: {OAUTH.replace('https', 'http')}}}\n" + MINIMAL,
+            ":1: kafka.oauth.token_url: 'http://idp.example/token' is no address of a token "
+            "endpoint: write https://host/path",
+        ),
+        (
+            "http: {basic: {username: 'a:b', password: x}}\n" + MINIMAL,
+            ":1: http.basic.username: 'a:b' is no user name: use no ':' in it",
+        ),
+        (
+            "http: {bearer_token: ''}\n" + MINIMAL,
+            ":1: http.bearer_token: '***' is no bearer token: "
+            "use letters, digits and -._~+/, with = at its end alone",
+        ),
+        (
+            "http: {basic: {username: a, password: ''}}\n" + MINIMAL,
+            ":1: http.basic.password: '***' is empty",
+        ),
         (
             "kafka: {security_protocol: SASL_SSL}\n" + MINIMAL,
             ":1: kafka.security_protocol: 'SASL_SSL' needs sasl_mechanism beside it",

@@ -1,0 +1,47 @@
+"""A clock that does not jump: panes of silent partitions close by it."""
+
+import time
+from collections.abc import Callable
+
+import structlog
+
+JUMP_SECONDS = 2.0  # by which the wall clock may leave a steady course, as it is slewed
+PATIENCE = 60.0  # seconds that it must stay there to be believed
+
+
+def _since_boot() -> float:
+    """Seconds that also count while the machine sleeps."""
+    return time.clock_gettime(time.CLOCK_BOOTTIME)
+
+
+class SteadyClock:
+    """Seconds since the epoch, by a steady course from the wall clock's first word on.
+
+    Where the wall clock jumps, and stays there for PATIENCE, it was right: the course starts anew.
+    A jump that is taken back before changes nothing.
+    """
+
+    def __init__(
+        self,
+        wall: Callable[[], float] = time.time,
+        steady: Callable[[], float] = _since_boot,
+    ) -> None:
+        self._wall, self._steady = wall, steady
+        self._offset = wall() - steady()
+        self._jumped: float | None = None  # since when, by the steady one
+        self._log = structlog.get_logger("agent.clock")
+
+    def __call__(self) -> float:
+        """Now."""
+        steady, wall = self._steady(), self._wall()
+        off = wall - (steady + self._offset)
+        if abs(off) <= JUMP_SECONDS:
+            self._jumped = None
+            self._offset += off  # follows a clock that is slewed
+        elif self._jumped is None:
+            self._jumped = steady
+            self._log.warning("the clock has jumped", seconds=round(off, 3))
+        elif steady - self._jumped >= PATIENCE:
+            self._log.warning("the clock is believed", seconds=round(off, 3))
+            self._offset, self._jumped = wall - steady, None
+        return steady + self._offset
