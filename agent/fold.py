@@ -6,7 +6,7 @@ model in this process or, where several agents share the work, by way of a topic
 """
 
 from collections import deque
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 
 import numpy as np
@@ -17,7 +17,7 @@ from agent.counters import Counters, CountersState
 from agent.folding import fold_batch, fold_labels, fold_outcomes, fold_shown, fold_versions
 from agent.groups import Groups
 from agent.intake.decode import FeedbackDecoder, PredictionDecoder
-from agent.intake.source import RawBatch, TableBatch
+from agent.intake.source import RawBatch, TableBatch, TopicPartition
 from agent.intake.vocabulary import Vocabulary
 from agent.join import Corrections, Join, JoinState
 from agent.offsets import OpenOffsets, Ranges
@@ -45,6 +45,15 @@ class Clocks:
     def watermark(self) -> int:
         """Event time that both topics have passed."""
         return min(self.predictions.watermark, self.feedback.watermark)
+
+
+def watermarks(clocks: Mapping[int, Clocks], topics: tuple[str, str]) -> dict[TopicPartition, int]:
+    """Watermark of each partition of the topics of predictions and feedback."""
+    return {
+        (topic, number): clock.watermark
+        for number, own in clocks.items()
+        for topic, clock in zip(topics, (own.predictions, own.feedback), strict=True)
+    }
 
 
 class Layout:

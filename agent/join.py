@@ -19,6 +19,9 @@ Indices = NDArray[np.intp]
 # Upper bounds of the label delay histogram, milliseconds; the last bucket is open.
 DELAY_BOUNDS = np.array([1, 10, 60, 600, 3600, 21_600, 86_400, 604_800, 2_592_000]) * 1000
 
+EARLY_SHARE = 4  # of the memory for predictions, so much less is there for early feedback
+WAITING_BYTES = 24  # of a row of it
+
 UNLABELLED = -(2**62)  # `joined` of a prediction that has no label yet
 
 
@@ -79,7 +82,8 @@ class Join:
     early
         How long before its prediction feedback may come.
     memory
-        Bytes of remembered predictions; beyond it the oldest are forgotten and counted.
+        Bytes of remembered predictions; beyond it the oldest are forgotten and counted. Feedback
+        that waits for a prediction has a quarter of that beside it.
     ages
         At which ages it is noted whether a prediction has a label.
     """
@@ -127,6 +131,7 @@ class Join:
                 )
             )
             made.append(self._apply(self._recall(fresh.id), *widths))
+        self._bound()
         outcomes = Outcomes.concatenate([o for o, _ in made])
         return new, outcomes, _corrections([c for _, c in made])
 
@@ -137,7 +142,9 @@ class Join:
 
         `scores`, `groups` and `protected` are the widths of the columns of those names.
         """
-        return self._apply(rows, scores, groups, protected)
+        made = self._apply(rows, scores, groups, protected)
+        self._bound()
+        return made
 
     def delayed(self) -> tuple[Ints, Ints]:
         """Times and delays of the rows joined since this was last asked."""
@@ -167,9 +174,20 @@ class Join:
             self.waiting = [waiting.take(~orphan)] if not orphan.all() else []
         self.limit = everything - self.horizon - max(self.corrections, *self.ages.stretches, 0)
         self.blocks = [b for b in self.blocks if int(b.time.max()) >= self.limit]
+        self._bound()
+
+    def _bound(self) -> None:
+        """Forget the oldest beyond the memory that there is for each, and count it."""
         while len(self.blocks) > 1 and sum(b.bytes for b in self.blocks) > self.memory:
             oldest = min(range(len(self.blocks)), key=lambda i: int(self.blocks[i].time.max()))
             self.counts["forgotten"] += len(self.blocks.pop(oldest))
+        waiting = sum(map(len, self.waiting))
+        most = self.memory // EARLY_SHARE // WAITING_BYTES
+        if waiting > most:
+            everything = Feedback.concatenate(self.waiting)
+            newest = np.sort(np.argsort(everything.time, kind="stable")[waiting - most :])
+            self.waiting = [everything.take(newest)]
+            self.counts["forgotten"] += waiting - most
 
     def finish(self) -> None:
         """The end of all input: feedback that still waits is orphaned."""

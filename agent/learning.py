@@ -8,7 +8,7 @@ from numpy.typing import NDArray
 
 from agent.config import Config, ModelConfig
 from agent.errors import UsageError
-from agent.fold import Clocks
+from agent.fold import Clocks, watermarks
 from agent.intake.decode import Reader
 from agent.intake.fields import Slot
 from agent.intake.records import Rejection
@@ -57,6 +57,10 @@ class Learner:
     def seen(self) -> int:
         """Predictions kept so far."""
         return sum(map(len, self._times))
+
+    def watermarks(self, topics: tuple[str, str]) -> dict[TopicPartition, int]:
+        """Watermark of each partition at hand of the topics of predictions and feedback."""
+        return watermarks(self._clocks, topics)
 
     def silent(self, predictions: bool, number: int, until: int) -> None:
         """Nothing before `until` (ms) will come of a topic's partition: its clock is the wall's."""

@@ -1,6 +1,6 @@
 """The agent's main loop: poll, take, close, publish, commit."""
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Mapping
 from dataclasses import replace
 from typing import Protocol
 
@@ -43,8 +43,8 @@ class LiveSource(Source, Protocol):
     def partitions_of(self, topic: str) -> int:
         """How many partitions a topic has, as far as is known; 0: not known yet."""
 
-    def pause(self, topics: Sequence[str], is_paused: bool) -> None:
-        """Read these topics no further for now, or again."""
+    def pause(self, partitions: frozenset[TopicPartition]) -> None:
+        """Read these partitions no further until the next call, and all others."""
 
     def waiting(self) -> frozenset[TopicPartition]:
         """Assigned partitions that are not read before `place` says from where."""
@@ -129,6 +129,7 @@ class Loop:
         alarms = self._pipeline.close()
         self._unsaved |= bool(batches or alarms)
         self._hand_on()
+        self._pace()
         if alarms:
             self._announce([self._event(alarm) for alarm in alarms])
         for alarm in alarms:
@@ -148,13 +149,21 @@ class Loop:
                 self._pipeline.take(batch, ahead, now)
 
     def _hand_on(self) -> None:
-        """Send what was closed to those who judge it; read no further while nobody takes it."""
+        """Send what was closed to those who judge it."""
         if self._exchange is None:
             return
         if self._exchange.is_uncertain:
             self._save()
         self._exchange.send()
-        self._source.pause(self._pipeline.topics, self._exchange.is_stuck)
+
+    def _pace(self) -> None:
+        """Read no further for now what is far ahead of the rest, or what nobody would take."""
+        if self._exchange is not None and self._exchange.is_stuck:
+            topics = self._pipeline.topics
+            own = self._source.assignment()
+            self._source.pause(frozenset(at for at in own if at[0] in topics))
+        else:
+            self._source.pause(self._pipeline.ahead())
 
     def _announce(self, events: list[Event]) -> None:
         """Tell of events, once it is remembered that they are to be told."""

@@ -14,7 +14,7 @@ from agent.config import Config, ModelConfig
 from agent.counters import REJECTED_KEPT, Counters, PaneSeconds
 from agent.detection import Detection, DetectionState, Happening
 from agent.fitting import check_profile, detectors_of
-from agent.fold import Clocks, Facts, Fold, Layout, earliest, latest
+from agent.fold import Clocks, Facts, Fold, Layout, earliest, latest, watermarks
 from agent.groups import Groups
 from agent.intake.source import RawBatch, TableBatch, TopicPartition
 from agent.intake.vocabulary import Vocabulary
@@ -243,6 +243,10 @@ class Model:
             made.is_shared = self.is_shared
             self.folds[number] = made
         return self.folds[number]
+
+    def watermarks(self, topics: tuple[str, str]) -> dict[TopicPartition, int]:
+        """Watermark of each partition at hand of the topics of predictions and feedback."""
+        return watermarks({n: f.clocks for n, f in self.folds.items()}, topics)
 
     def silent(self, predictions: bool, number: int, until: int) -> None:
         """Nothing before `until` (ms) will come of a topic's partition: its clock is the wall's."""

@@ -11,10 +11,13 @@ from agent.intake.decode import route, rows_of
 from agent.intake.source import RawBatch, TableBatch, TopicPartition
 from agent.learning import Learner
 from agent.model import Model, Recorder
+from agent.panes import NEVER
 from agent.profile_file import load
 from agent.publish.dead_letters import Letters, NoLetters
 from agent.publish.snapshot import Alarm
 from detectors.profile import Profile
+
+SKEW = 3_600_000  # ms of event time that one partition may be ahead of another
 
 
 class Pipeline:
@@ -193,6 +196,20 @@ class Pipeline:
             for name, predictions in self._readers.get(at[0], []):
                 until = int((now - patience) * 1000) - self.config.lateness
                 self.model(name).silent(predictions, at[1], until)
+
+    def ahead(self) -> frozenset[TopicPartition]:
+        """Partitions read so much further than others, in event time, that they can wait.
+
+        While a backlog is read no topic then runs far ahead of another, and what is kept of the
+        one until the other has come is bounded.
+        """
+        found: set[TopicPartition] = set()
+        for name in self.models:
+            watermarks = self.model(name).watermarks(self.topics_of(name))
+            known = [w for w in watermarks.values() if w > NEVER]
+            if known:
+                found |= {at for at, w in watermarks.items() if w > min(known) + SKEW}
+        return frozenset(found)
 
     def close(self) -> list[Alarm]:
         """Close what can be closed; returns alarms raised and cleared, in order."""

@@ -5,7 +5,7 @@ times give the same records.
 """
 
 import time as wall
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import Any
 
@@ -197,8 +197,8 @@ class SimulatedSource:
         """One."""
         return 1
 
-    def pause(self, topics: Sequence[str], is_paused: bool) -> None:
-        """Never asked for: there is one agent."""
+    def pause(self, partitions: frozenset[TopicPartition]) -> None:
+        """Nothing runs ahead."""
 
     def waiting(self) -> frozenset[TopicPartition]:
         """None: it is read from its beginning."""

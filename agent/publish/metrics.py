@@ -221,7 +221,8 @@ METRICS: tuple[Metric, ...] = (
         "counter",
         "predictions",
         ("model",),
-        "Predictions that had to be forgotten, for want of memory, before a label could come.",
+        "Predictions that had to be forgotten, for want of memory, before a label could come, and "
+        "feedback that waited for its prediction.",
         _single(lambda status: status.forgotten),
     ),
     Metric(

@@ -101,7 +101,7 @@ class Source:
     def waiting(self):
         return frozenset()
 
-    def pause(self, topics, is_paused):
+    def pause(self, partitions):
         pass
 
     def lag(self):

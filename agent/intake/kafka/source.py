@@ -208,12 +208,17 @@ class KafkaSource:
         """How many partitions a topic has, as far as is known; 0: not known yet."""
         return self._network.partitions_of(topic)
 
-    def pause(self, topics: Sequence[str], is_paused: bool) -> None:
-        """Read these topics no further for now, or again."""
+    def pause(self, partitions: frozenset[TopicPartition]) -> None:
+        """Read these partitions no further until the next call, and all others."""
         if self._consumer is None:
             return
-        own = [p for p in self._consumer.assignment() if p.topic in topics]
-        (self._consumer.pause if is_paused else self._consumer.resume)(*own)
+        wanted = {KafkaTopicPartition(*at) for at in partitions & self._assigned.partitions}
+        # Asked of the consumer, since a partition that is handed out anew is not paused any more.
+        paused = set(self._consumer.paused())
+        if wanted - paused:
+            self._consumer.pause(*(wanted - paused))
+        if paused - wanted:
+            self._consumer.resume(*(paused - wanted))
 
     def _connected(self, timeout: float) -> Any:
         if self._consumer is None and self._network.wait(timeout):
