@@ -1,5 +1,6 @@
 """The agent's main loop: poll, take, close, publish, commit."""
 
+from collections import Counter
 from collections.abc import Callable, Mapping
 from dataclasses import replace
 from typing import Protocol
@@ -245,8 +246,21 @@ class Loop:
             return self._keeper.problem or "restoring what is remembered"
         if self._pipeline.uneven:
             return self._pipeline.uneven
+        if self._exchange is None and (topic := self._shared_topic()):
+            return (
+                f"another agent of the group reads a part of {topic}: set kafka.several_agents for "
+                "all of them, or give each a kafka.group_id of its own"
+            )
         behind = sum(max(n, 0) for n in self._source.lag().values())
         return f"{behind} records behind" if behind > HOPELESSLY_BEHIND else ""
+
+    def _shared_topic(self) -> str:
+        """A topic of which this agent has only some partitions; empty where there is none."""
+        own = Counter(topic for topic, _ in self._source.assignment())
+        for topic in self._pipeline.topics:
+            if own[topic] < self._source.partitions_of(topic):
+                return topic
+        return ""
 
     def snapshot(self) -> Snapshot:
         """The newest picture, for publishers on other threads."""

@@ -101,6 +101,9 @@ class Source:
     def waiting(self):
         return frozenset()
 
+    def partitions_of(self, topic):
+        return 1
+
     def pause(self, partitions):
         pass
 

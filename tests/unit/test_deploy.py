@@ -6,6 +6,7 @@ import sys
 from pathlib import Path
 from typing import Any
 
+import kubernetes_validate
 import yaml
 
 from agent import healthcheck
@@ -110,3 +111,38 @@ def test_the_health_check_knows_a_living_agent_with_and_without_tls(tmp_path: Pa
         finally:
             server.stop()
         assert not healthcheck.lives(f"127.0.0.1:{server.port}")
+
+
+MANIFESTS = list(yaml.safe_load_all((DEPLOY / "kubernetes" / "several-agents.yaml").read_text()))
+
+
+def test_the_manifests_are_what_kubernetes_knows() -> None:
+    for manifest in MANIFESTS:
+        kubernetes_validate.validate(manifest, "1.30", strict=True)
+
+
+def test_the_manifests_fit_together(tmp_path: Path) -> None:
+    config_map, service, stateful = MANIFESTS
+    pod = stateful["spec"]["template"]["spec"]
+    (container,) = pod["containers"]
+    mounts = {m["mountPath"]: m["name"] for m in container["volumeMounts"]}
+    volumes = {v["name"] for v in pod["volumes"]}
+    assert set(mounts.values()) == volumes
+    (tmp_path / "tocsin.yaml").write_text(config_map["data"]["tocsin.yaml"])
+    config = load(tmp_path / "tocsin.yaml", {"POD_NAME": "tocsin-0"})
+    config.require_kafka()
+    assert config.kafka.several_agents and config.kafka.group_instance_id == "tocsin-0"
+    assert {e["name"] for e in container["env"]} == {"POD_NAME"}
+    for model in config.models.values():
+        assert str(model.profile.parent) in mounts
+    file = Path(container["args"][container["args"].index("--config") + 1])
+    assert str(file.parent) in mounts and file.name in config_map["data"]
+    (port,) = container["ports"]
+    assert port["containerPort"] == config.http.port == service["spec"]["ports"][0]["port"]
+    # Who writes nothing and is nobody needs no more than that.
+    security = pod["securityContext"] | container["securityContext"]
+    assert security["runAsNonRoot"] and security["readOnlyRootFilesystem"]
+    assert security["capabilities"] == {"drop": ["ALL"]}
+    assert not security["allowPrivilegeEscalation"]
+    paths = [container[probe]["httpGet"]["path"] for probe in ("livenessProbe", "readinessProbe")]
+    assert paths == ["/healthz", "/readyz"]
