@@ -196,6 +196,7 @@ class Fold:
             self.counters.recent_rejected = recent_rejected
         self.positions: dict[str, int] = {}  # by topic: the next offset to take in
         self.outbox: list[Closed] = []  # closed, and not known to be remembered elsewhere
+        self._remembered = 0  # of these: remembered once
         self.is_whole = True  # nothing had to be left out of it
         self.is_certain = True  # what it holds follows from records and the last checkpoint
         self.first_time: int | None = None
@@ -285,10 +286,10 @@ class Fold:
         )
 
     def keep(self, closed: Closed) -> None:
-        """Remember what was closed until it is `handed_on`; not for ever, if that never comes."""
+        """Remember what was closed until others have it; not for ever, if that never comes."""
         self.outbox.append(closed)
-        if len(self.outbox) > OUTBOX and not self.is_shared:
-            self.outbox, self.is_whole = [], False
+        if len(self.outbox) - self._remembered > OUTBOX and not self.is_shared:
+            self.outbox, self._remembered, self.is_whole = [], 0, False
 
     @property
     def is_stuck(self) -> bool:
@@ -302,8 +303,16 @@ class Fold:
         clock.advance(to)
 
     def handed_on(self) -> None:
-        """What was closed is remembered elsewhere."""
-        self.outbox, self.is_whole = [], True
+        """What was closed is another's."""
+        self.outbox, self._remembered, self.is_whole = [], 0, True
+
+    def remembered(self) -> None:
+        """A checkpoint of the model has what was closed.
+
+        It is kept until another has it too: should the newest be damaged, the one before serves.
+        """
+        self.outbox = self.outbox[self._remembered :]
+        self._remembered, self.is_whole = len(self.outbox), True
 
     def settle(self) -> None:
         """Forget what no later row can touch."""

@@ -1,8 +1,9 @@
 """Remembers what the pipeline knows, and lets it go on from there.
 
 Each model has a record for every partition and one for itself. The partitions' are written first:
-what they have closed since the model was last written is part of them (`Fold.outbox`), so that a
-crash between the two leaves nothing out, and the model drops what it has already.
+what they have closed since the model was last written but one is part of them (`Fold.outbox`), so
+that neither a crash between the two nor a damaged record leaves anything out, and the model drops
+what it has already.
 """
 
 from collections import Counter
@@ -238,7 +239,7 @@ class Keeper:
         for fold in folds:
             fold.is_certain = True
             if self._exchange is None:
-                fold.handed_on()
+                fold.remembered()
         if parts:
             self.saved_at[model.name] = self._clock()
         return True

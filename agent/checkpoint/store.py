@@ -34,6 +34,7 @@ class _Name:
     claim: int
     sequence: int
     stale: list[str] = field(default_factory=list)  # keys of older claims
+    saved: int = 0  # whole checkpoints under this claim
 
 
 class Checkpoints:
@@ -89,7 +90,10 @@ class Checkpoints:
         opened.sequence = sequence
         if not self.medium.put(entries):
             return False
-        if opened.stale and self.medium.put([(key, None) for key in opened.stale]):
+        opened.saved += 1
+        # Not before there are two of this claim: the one serves should the other be damaged.
+        stale = [(key, None) for key in opened.stale] if opened.saved >= SLOTS else []
+        if stale and self.medium.put(stale):
             opened.stale = []
         return True
 
