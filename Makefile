@@ -15,7 +15,9 @@ demo: $(VENV)/.demo ## See the whole product at work; ARGS="--for 90s" ends by i
 	$(BIN)/tocsin demo $(ARGS)
 
 test: lint tools ## All that CI checks: lint, types, tests; ARGS="-k name" picks tests
-	$(BIN)/python -m pytest $(ARGS)
+	$(BIN)/python -m pytest -n auto --dist loadfile tests/unit tests/contract tests/fuzz $(ARGS) \
+		|| [ $$? -eq 5 ]  # none of these were picked
+	$(BIN)/python -m pytest tests/integration tests/end_to_end $(ARGS) || [ $$? -eq 5 ]
 
 lint: $(VENV)/.dev ## Style, formatting and types
 	$(BIN)/ruff check .

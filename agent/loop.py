@@ -137,8 +137,11 @@ class Loop:
             self._tell(alarm)
         self.commands.take_up(self._carry_out)
         self._publish()
-        if self._unsaved and self._keeper.due:
-            self._save()
+        if self._keeper.due:
+            if self._unsaved:
+                self._save()
+            else:
+                self._keeper.confirm()
 
     def _take(self, batches: list[RawBatch | TableBatch], now: float) -> None:
         """Take in what was polled: records of models, and panes from other agents."""
@@ -197,10 +200,10 @@ class Loop:
         """Write a checkpoint; only then are offsets committed."""
         if self._source.waiting() or not self._source.assignment():
             return  # nothing of it is this agent's to write
-        self._unsaved = False
         # What is committed is not read again: its dead letters should be out by then.
         self._pipeline.letters.settle(LETTERS_SECONDS)
-        if self._keeper.save():
+        self._unsaved = not self._keeper.save()
+        if not self._unsaved:
             self._source.commit(self._keeper.safe)
 
     def _carry_out(self, command: Command) -> Answer:

@@ -2,7 +2,7 @@
 
 import time as wall
 from collections import Counter, deque
-from collections.abc import Collection
+from collections.abc import Collection, Sequence
 from dataclasses import dataclass
 from typing import Protocol
 
@@ -24,7 +24,7 @@ from agent.offsets import OffsetBook, OffsetState
 from agent.panes import FOREVER, NEVER, Entries
 from agent.publish.dead_letters import Refuse, nobody
 from agent.publish.snapshot import Alarm, Rejected
-from agent.renewal import carried
+from agent.renewal import Watching, carried, watching
 from agent.windows import Window, WindowState
 from detectors.evidence import RatioDetector, Severity
 from detectors.pane import PaneCells
@@ -153,7 +153,7 @@ class Model:
         """
         cells = PaneCells(profile)
         detection = self._detection(profile, cells)
-        self.state = carried(self.detection, self.state, detection, anew)
+        self.state = carried(watching(self.detection), self.state, detection, anew)
         self.profile, self.profile_hash = profile, digest
         self.layout.renew(profile, cells)
         self.pane_cells, self.cells = cells, cells.inputs
@@ -209,11 +209,12 @@ class Model:
             dict(sorted(self.unlearnable.items())),
         )
 
-    def restore(self, state: ModelState, judged: bool = True) -> None:
+    def restore(self, state: ModelState, before: Sequence[Watching] = ()) -> int:
         """Go on from what `capture` returned; of a model that has seen nothing.
 
-        Without `judged` detection starts anew, with no alarm standing: the profile, or what is
-        detected, is another one.
+        `before` is what its detectors watched, of the profile that the model has now. Those that it
+        does not have any more are left, those that are new start anew, and so do all where the
+        profile is another. Returns how many go on.
         """
         self.merge.restore(state.merge)
         self.closed, self.panes, self._detect_after = (
@@ -230,9 +231,13 @@ class Model:
         self.unlearnable = Counter(state.unlearnable)
         self.taken, self.untold = state.taken, list(state.untold)
         self.alarms.cleared.extend(state.cleared)
-        if judged:
-            self.state = state.detection
-            self.alarms.standing.update(state.standing)
+        now = watching(self.detection)
+        kept = set(before) & set(now)
+        if before:
+            self.state = carried(before, state.detection, self.detection)
+        names = {(w.severity, *w.name) for w in kept}
+        self.alarms.standing.update({k: a for k, a in state.standing.items() if k in names})
+        return len(kept)
 
     def partition(self, number: int) -> Fold:
         """The fold of that partition; a new one has seen nothing."""

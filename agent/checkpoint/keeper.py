@@ -16,7 +16,6 @@ from agent.checkpoint.record import (
     decode_fold,
     decode_model,
     decode_profile,
-    detection_hash,
     encode_fold,
     encode_model,
     fold_name,
@@ -59,6 +58,9 @@ class Unkept:
         self.safe = self._pipeline.positions()
         return True
 
+    def confirm(self) -> None:
+        """Nothing is kept."""
+
 
 class Keeper:
     """Restores and saves the models of a pipeline.
@@ -88,7 +90,7 @@ class Keeper:
         self._pipeline, self._checkpoints = pipeline, checkpoints
         self._clock, self._interval = clock, interval
         self._exchange = exchange
-        self._next = 0.0
+        self._done, self._next = 0.0, 0.0  # when there was one, and when the next one is due
         self._log = structlog.get_logger("agent.checkpoint")
         self.outcomes: Counter[str] = Counter()  # of looking for the record of a model or partition
         self.saved_at: dict[str, float] = {}  # by model: when it was last durable
@@ -125,7 +127,7 @@ class Keeper:
             self._pipeline.reset(name).is_judged = name in judged
             if name in judged or own:
                 self._restore(name, own, found, name in judged)
-        self._next = self._clock() + self._interval
+        self._wait(self._interval)
         return {at: self._position(at) for at in assigned}
 
     def _position(self, at: TopicPartition) -> int | None:
@@ -190,10 +192,12 @@ class Keeper:
             decode_model(payload, model.layout)
         elif isinstance(model, Learner):
             raise StateError("it was made with a profile, and the model has none now")
-        judged = record.detection == detection_hash(model)
-        if not judged:
-            log.warning("detection starts anew: the profile or the detectors have changed")
-        model.restore(record.state, judged)
+        same = record.profile_hash == model.profile_hash
+        kept = model.restore(record.state, record.watching if same else ())
+        anew = len(model.detection.detectors) - kept
+        if anew:
+            why = "detectors have changed" if same else "the profile has changed"
+            log.warning("detection starts anew", because=why, streams=anew)
 
     def _with_profile(self, name: str, record: ModelRecord) -> Model:
         """The model with the profile that is remembered, in its place."""
@@ -208,7 +212,7 @@ class Keeper:
     @property
     def due(self) -> bool:
         """Is it time for a checkpoint?"""
-        return self._clock() >= self._next
+        return not self._done <= self._clock() < self._next  # a clock can be put back
 
     def save(self) -> bool:
         """Write a checkpoint of every model; whether all are durable."""
@@ -222,9 +226,17 @@ class Keeper:
         else:
             self.failures += 1
         self.problem = "" if done else self._checkpoints.problem
-        now = self._clock()
-        self._next = now + max(self._interval, PATIENCE * (now - began))
+        self._wait(max(self._interval, PATIENCE * (self._clock() - began)))
         return done
+
+    def confirm(self) -> None:
+        """Nothing has happened since the last checkpoint: it is as good as a new one."""
+        self.saved_at = dict.fromkeys(self.saved_at, self._clock())
+        self._wait(self._interval)
+
+    def _wait(self, seconds: float) -> None:
+        self._done = self._clock()
+        self._next = self._done + seconds
 
     def _save(self, model: Model) -> bool:
         folds = [fold for _, fold in sorted(model.folds.items())]

@@ -20,6 +20,7 @@ from agent.model import Model, ModelState
 from agent.offsets import OffsetState, Ranges
 from agent.panes import Entries
 from agent.publish.snapshot import Alarm, Contributor, Effect, Offsets
+from agent.renewal import Watching, watching
 from agent.ticks import TickState
 from agent.windows import WindowState
 from detectors.batch import Feedback
@@ -80,15 +81,6 @@ def layout_hash(layout: Layout) -> str:
     )
 
 
-def detection_hash(model: Model) -> str:
-    """Identifies what a model's detection compares, and with what."""
-    streams = [
-        (d.stream.detector, d.stream.target, d.stream.severity, d.stream.alternatives)
-        for d in model.detection.detectors
-    ]
-    return parameter_hash(model.profile_hash, streams)
-
-
 def encode_fold(fold: Fold) -> bytes:
     """The record of a partition."""
     return _packed(CODEC.encode(FOLD, VERSION, layout_hash(fold.layout), fold.capture()))
@@ -105,7 +97,7 @@ class ModelRecord:
     """What the record of a model says."""
 
     state: ModelState
-    detection: str  # `detection_hash`
+    watching: tuple[Watching, ...]  # what its detectors watched
     file: str  # hash of the profile's file; empty where it was learned
     profile_hash: str
     profile: bytes  # the profile where it is in no file
@@ -116,9 +108,8 @@ def encode_model(model: Model) -> bytes:
     # What was learned from traffic, or accepted and not written to its file, is nowhere else.
     unsaved = model.profile_hash != model.file_hash
     profile = msgspec.json.encode(model.profile) if unsaved else b""
-    content = (
-        model.capture(), detection_hash(model), model.file_hash, model.profile_hash, profile,
-    )  # fmt: skip
+    watched = tuple(tuple(w) for w in watching(model.detection))
+    content = (model.capture(), watched, model.file_hash, model.profile_hash, profile)
     return _packed(CODEC.encode(MODEL, VERSION, layout_hash(model.layout), content))
 
 
@@ -128,7 +119,8 @@ def decode_model(payload: bytes, layout: Layout | None) -> ModelRecord:
     Without a layout, that of the profile in the record is not compared with any.
     """
     expected = None if layout is None else layout_hash(layout)
-    return ModelRecord(*CODEC.decode(MODEL, VERSION, expected, _unpacked(payload)))
+    state, watched, *rest = CODEC.decode(MODEL, VERSION, expected, _unpacked(payload))
+    return ModelRecord(state, tuple(Watching(*w) for w in watched), *rest)
 
 
 def decode_profile(record: ModelRecord) -> Profile:

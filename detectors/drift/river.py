@@ -107,6 +107,11 @@ class RiverDetector:
         if self.kind.promises:
             self._params[self.kind.promises] = probability
 
+    @property
+    def parameters(self) -> str:
+        """What its memory depends on beside its name and what it watches."""
+        return repr((sorted(self._params.items()), self.probability))
+
     def build(self) -> Any:
         """A new object of its class; river's own errors where the parameters do not fit."""
         made: Any = importlib.import_module("river.drift")

@@ -10,7 +10,7 @@ from agent.acceptance import ENOUGH, Refused, Unknown, accept
 from agent.errors import UsageError
 from agent.learning import Learner
 from agent.pipeline import Pipeline
-from agent.renewal import carried
+from agent.renewal import carried, watching
 from detectors.budget import BudgetState
 from detectors.codec import Codec
 from detectors.labels.learned import Learned
@@ -183,10 +183,10 @@ def test_a_state_is_carried_whole_where_nothing_starts_anew(watched):
     watched.until(20 * MINUTE, income=MOVED)
     model = watched.model
     codec = Codec([type(model.state), type(model.state.ticks), BudgetState, Learned])
-    same = carried(model.detection, model.state, model.detection, ())
+    same = carried(watching(model.detection), model.state, model.detection, ())
     assert codec.encode("s", 1, "", same) == codec.encode("s", 1, "", model.state)
     income = {("numeric_drift", "income")}
-    anew = carried(model.detection, model.state, model.detection, income)
+    anew = carried(watching(model.detection), model.state, model.detection, income)
     tickets = model.detection.budgets["ticket"]
     i = next(j for j, s in enumerate(tickets.streams) if s.detector == "numeric_drift")
     assert model.state.budgets[1].latched[i] and not anew.budgets[1].latched[i]

@@ -194,3 +194,30 @@ def test_what_cannot_be_written_costs_nothing_but_its_age(config, log, undisturb
         assert not agent.keeper.save()
     assert agent.keeper.failures > 5 and agent.keeper.safe == {}
     assert agent.state() == undisturbed.state()
+
+
+def test_other_detectors_leave_those_that_stay_as_they_were(config, log, tmp_path):
+    medium = Memory()
+    before = Agent(config, log, medium).run(until=15).pipeline.model("credit")
+    assert before.alarms.standing
+    more = configuration(
+        tmp_path / "credit.profile",
+        pane="1m",
+        model={"river": [{"detector": "drift.ADWIN", "on": "age"}]},
+    )
+    after = Agent(more, log, medium).pipeline.model("credit")
+    assert len(after.detection.detectors) == len(before.detection.detectors) + 1
+    assert after.alarms.standing == before.alarms.standing
+    for severity, old, new in zip(
+        ("page", "ticket"), before.state.budgets, after.state.budgets, strict=True
+    ):
+        known = before.detection.budgets[severity].streams
+        own = after.detection.budgets[severity]
+        held = dict(zip(known, before.detection.budgets[severity].share(old), strict=True))
+        for stream, share in zip(own.streams, own.share(new), strict=True):
+            assert share == held.get(stream, 0.0)
+        assert sum(s > 0 for s in held.values()) > 1
+    assert after.state.budgets[1].latched.sum() == before.state.budgets[1].latched.sum() > 0
+    # And back again: what is no more is left.
+    back = Agent(config, log, medium).pipeline.model("credit")
+    assert back.alarms.standing == before.alarms.standing
