@@ -7,7 +7,7 @@ what it has already.
 """
 
 from collections import Counter
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 
 import structlog
 
@@ -35,6 +35,7 @@ from detectors.codec import StateError
 RESTORED, NONE, REFUSED, DAMAGED = "restored", "none", "refused", "damaged"
 PATIENCE = 10  # a checkpoint that takes so long is written that many times more seldom
 
+Part = tuple[str, Model | Fold]  # of the model of that name
 Places = Mapping[TopicPartition, int | None]
 
 
@@ -218,8 +219,11 @@ class Keeper:
         """Write a checkpoint of every model; whether all are durable."""
         began = self._clock()
         self.bytes = 0
-        done = all([self._save(model) for model in self._pipeline.started()])
+        models = self._pipeline.started()
+        first, then = self._parts(models)
+        done = all(self._checkpoints.save_all(self._encoded(parts)) for parts in (first, then))
         if done:
+            self._remembered(models)
             self.safe = self._pipeline.positions()
             if self._exchange is not None:
                 self.safe |= self._exchange.positions()
@@ -238,28 +242,34 @@ class Keeper:
         self._done = self._clock()
         self._next = self._done + seconds
 
-    def _save(self, model: Model) -> bool:
-        folds = [fold for _, fold in sorted(model.folds.items())]
-        own = [model] if model.is_judged else []
-        parts: list[Model | Fold] = [*folds, *own]
-        if not all(fold.is_whole for fold in folds):
+    def _parts(self, models: Iterable[Model]) -> tuple[list[Part], list[Part]]:
+        """What is to be written, and what only once that is durable."""
+        first: list[Part] = []
+        then: list[Part] = []
+        for model in models:
+            folds = [(model.name, fold) for _, fold in sorted(model.folds.items())]
+            own = [(model.name, model)] if model.is_judged else []
             # A partition that had to leave something out of its outbox follows the model: it will
             # close the same panes again.
-            parts = [*own, *folds]
-        if not all(self._write(model.name, part) for part in parts):
-            return False
-        for fold in folds:
-            fold.is_certain = True
-            if self._exchange is None:
-                fold.remembered()
-        if parts:
-            self.saved_at[model.name] = self._clock()
-        return True
+            whole = all(fold.is_whole for _, fold in folds)
+            first += folds if whole else own
+            then += own if whole else folds
+        return first, then
 
-    def _write(self, model: str, part: Model | Fold) -> bool:
-        if isinstance(part, Fold):
-            name, payload = fold_name(model, part.number), encode_fold(part)
-        else:
-            name, payload = model_name(model), encode_model(part)
-        self.bytes += len(payload)
-        return self._checkpoints.save(name, payload)
+    def _encoded(self, parts: Iterable[Part]) -> Iterator[tuple[str, bytes]]:
+        for model, part in parts:
+            if isinstance(part, Fold):
+                name, payload = fold_name(model, part.number), encode_fold(part)
+            else:
+                name, payload = model_name(model), encode_model(part)
+            self.bytes += len(payload)
+            yield name, payload
+
+    def _remembered(self, models: Iterable[Model]) -> None:
+        for model in models:
+            for fold in model.folds.values():
+                fold.is_certain = True
+                if self._exchange is None:
+                    fold.remembered()
+            if model.folds or model.is_judged:
+                self.saved_at[model.name] = self._clock()

@@ -32,6 +32,7 @@ from detectors.labels.learned import Learned
 from detectors.profile import Profile
 
 VERSION = 1  # of what is remembered
+MOST, MOST_PANES = 2**32, 2**26  # bytes of a state, and of a message
 FOLD, MODEL, PANES = "fold", "model", "panes"
 CODEC = Codec(
     [
@@ -143,7 +144,7 @@ def decode_closed(payload: bytes, layouts: Mapping[str, Layout]) -> tuple[str, C
 
     None of a model that has no layout here: it is another's.
     """
-    name, closed = CODEC.decode(PANES, VERSION, None, data := _unpacked(payload))
+    name, closed = CODEC.decode(PANES, VERSION, None, data := _unpacked(payload, MOST_PANES))
     if name not in layouts:
         return name, None
     CODEC.decode(PANES, VERSION, layout_hash(layouts[name]), data)
@@ -154,8 +155,13 @@ def _packed(data: bytes) -> bytes:
     return zlib.compress(data, 1)
 
 
-def _unpacked(data: bytes) -> bytes:
+def _unpacked(data: bytes, most: int = MOST) -> bytes:
+    """The content of at most so many bytes: others may write to the topic, too."""
+    unpacking = zlib.decompressobj()
     try:
-        return zlib.decompress(data)
+        content = unpacking.decompress(data, most)
     except zlib.error as error:
         raise StateError(f"state cannot be unpacked: {error}") from error
+    if not unpacking.eof:
+        raise StateError("state is cut short, or larger than any of Tocsin's")
+    return content

@@ -9,7 +9,7 @@ newer one has a whole checkpoint.
 
 import struct
 import zlib
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 
 from agent.checkpoint.medium import Medium
@@ -18,6 +18,7 @@ FORMAT = 1
 HEADER = struct.Struct(">4sHQIII")  # magic, format, sequence, chunk, chunks, checksum
 MAGIC = b"TCSN"
 CHUNK_BYTES = 512 * 1024  # well below what a broker takes by default
+AT_ONCE = 16 * 1024 * 1024  # bytes that are written before anything is waited for
 SLOTS = 2
 
 
@@ -75,27 +76,52 @@ class Checkpoints:
 
     def save(self, name: str, payload: bytes) -> bool:
         """Write a checkpoint of a name that was opened; whether it is durable."""
+        return self.save_all([(name, payload)])
+
+    def save_all(self, payloads: Iterable[tuple[str, bytes]]) -> bool:
+        """Write checkpoints of names that were opened; whether all are durable.
+
+        Small ones are written together: waiting for each costs more than writing it.
+        """
+        group: list[tuple[str, bytes]] = []
+        for name, payload in payloads:
+            group.append((name, payload))
+            if sum(len(p) for _, p in group) >= AT_ONCE:
+                if not self._put(group):
+                    return False
+                group = []
+        return self._put(group)
+
+    def _put(self, group: Sequence[tuple[str, bytes]]) -> bool:
+        entries = [entry for name, payload in group for entry in self._entries(name, payload)]
+        if entries and not self.medium.put(entries):
+            return False
+        stale: list[tuple[str, bytes | None]] = []
+        done = []
+        for opened in (self._names[name] for name, _ in group):
+            opened.saved += 1
+            # Not before there are two of this claim: the one serves should the other be damaged.
+            if opened.saved >= SLOTS and opened.stale:
+                stale += [(key, None) for key in opened.stale]
+                done.append(opened)
+        if stale and self.medium.put(stale):
+            for opened in done:
+                opened.stale = []
+        return True
+
+    def _entries(self, name: str, payload: bytes) -> list[tuple[str, bytes | None]]:
         opened = self._names[name]
-        sequence = opened.sequence + 1
+        # Even where it fails: what is written of it must not be taken for part of the next one.
+        opened.sequence = sequence = opened.sequence + 1
         chunks = [
             payload[at : at + self._chunk_bytes]
             for at in range(0, max(len(payload), 1), self._chunk_bytes)
         ]
         prefix = f"{name}/{opened.claim}/{sequence % SLOTS}"
-        entries = [
+        return [
             (f"{prefix}/{number}", _record(chunk, sequence, number, len(chunks)))
             for number, chunk in enumerate(chunks)
         ]
-        # Even where it fails: what is written of it must not be taken for part of the next one.
-        opened.sequence = sequence
-        if not self.medium.put(entries):
-            return False
-        opened.saved += 1
-        # Not before there are two of this claim: the one serves should the other be damaged.
-        stale = [(key, None) for key in opened.stale] if opened.saved >= SLOTS else []
-        if stale and self.medium.put(stale):
-            opened.stale = []
-        return True
 
     def forget(self, names: Sequence[str]) -> None:
         """These are another's from now on."""

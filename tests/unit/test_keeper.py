@@ -1,5 +1,6 @@
 """What is remembered is all there is: runs that were cut off anywhere end as one that was not."""
 
+import zlib
 from dataclasses import replace
 
 import numpy as np
@@ -12,6 +13,7 @@ from agent.checkpoint.store import Checkpoints
 from agent.pipeline import Pipeline
 from agent.profile_file import save
 from agent.results import alarm_result, result
+from detectors.codec import StateError
 from tests.recorded import Log
 from tests.unit.test_checkpoints import Dying
 from tests.watched import (
@@ -223,3 +225,13 @@ def test_other_detectors_leave_those_that_stay_as_they_were(config, log, tmp_pat
     # And back again: what is no more is left.
     back = Agent(config, log, medium).pipeline.model("credit")
     assert back.alarms.standing == before.alarms.standing
+
+
+def test_what_unpacks_to_more_than_any_state_is_refused():
+    bomb = zlib.compress(bytes(2**24), 9)
+    with pytest.raises(StateError, match="larger than any"):
+        record._unpacked(bomb, 2**20)
+    assert record._unpacked(bomb) == bytes(2**24)
+    for damaged in (bomb[:-3], b"rubbish", b""):
+        with pytest.raises(StateError):
+            record._unpacked(damaged)
