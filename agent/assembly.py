@@ -27,6 +27,7 @@ from agent.publish.events import Events
 from agent.publish.outbox import Outbox
 
 PANES_KEPT = 7 * 86_400_000  # ms that the panes topic keeps what nobody has judged
+LARGEST_PANE = 16 * 2**20  # bytes: corrections of a whole day may come in a single one
 
 
 def kafka_settings(config: Config) -> KafkaSettings:
@@ -61,7 +62,7 @@ def exchange_of(
     topic = config.kafka.panes_topic
 
     def prepare() -> int:
-        configs = {"retention.ms": str(PANES_KEPT)}
+        configs = {"retention.ms": str(PANES_KEPT), "max.message.bytes": str(LARGEST_PANE)}
         ensure_topic(settings, topic, partitions=PARTITIONS, configs=configs, timeout=2.0)
         return partition_counts(settings, timeout=2.0)[topic]
 
@@ -97,7 +98,7 @@ def assembled(config: Config) -> Iterator[Loop]:
         topics, exchange = list(pipeline.topics), None
         if kafka.several_agents:
             topics.append(kafka.panes_topic)
-            sink = KafkaSink(settings)
+            sink = KafkaSink(settings, max_record_bytes=LARGEST_PANE)
             stack.callback(sink.close, 1.0)
             exchange = exchange_of(config, settings, pipeline, sink)
         whole = kafka.dead_letter_topic is not None

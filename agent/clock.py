@@ -9,7 +9,7 @@ JUMP_SECONDS = 2.0  # by which the wall clock may leave a steady course, as it i
 PATIENCE = 60.0  # seconds that it must stay there to be believed
 
 
-def _since_boot() -> float:
+def since_boot() -> float:
     """Seconds that also count while the machine sleeps."""
     return time.clock_gettime(time.CLOCK_BOOTTIME)
 
@@ -24,7 +24,7 @@ class SteadyClock:
     def __init__(
         self,
         wall: Callable[[], float] = time.time,
-        steady: Callable[[], float] = _since_boot,
+        steady: Callable[[], float] = since_boot,
     ) -> None:
         self._wall, self._steady = wall, steady
         self._offset = wall() - steady()

@@ -10,6 +10,7 @@ alone, and what a checkpoint remembers. A clock that was moved because its parti
 silent follows from neither, until there is a checkpoint of it.
 """
 
+import time
 import zlib
 from collections.abc import Callable, Iterable
 from typing import Protocol
@@ -22,7 +23,6 @@ from agent.fold import Closed, Fold
 from agent.intake.source import RawBatch, TableBatch, TopicPartition
 from agent.model import Model
 from agent.pipeline import Pipeline
-from detectors.codec import StateError
 
 PARTITIONS = 12  # of a panes topic that is created: so many agents can judge side by side
 LARGEST = 512 * 1024  # bytes of a message
@@ -39,6 +39,10 @@ class Outlet(Protocol):
 
     def flush(self, timeout: float) -> bool:
         """Whether all that was taken has been delivered."""
+
+    @property
+    def is_settled(self) -> bool:
+        """Is nothing under way any more, delivered or not?"""
 
 
 class Exchange:
@@ -64,6 +68,7 @@ class Exchange:
         self.partitions = 0  # not known yet
         self.problem = ""
         self.refused = 0  # messages that fit no model here
+        self._under_way: list[Fold] = []  # the first of whose outbox has been sent
         self._log = structlog.get_logger("agent.exchange")
 
     def is_prepared(self) -> bool:
@@ -97,24 +102,36 @@ class Exchange:
         return any(fold.outbox and not fold.is_certain for fold in folds)
 
     def send(self) -> None:
-        """Send what has been closed; what the broker does not confirm is sent again."""
-        sent: list[Fold] = []
-        if not self.partitions:
-            return
-        for model in self._pipeline.started():
-            number = self.partition_of(model.name)
-            for _, fold in sorted(model.folds.items()):
-                if fold.is_certain and fold.outbox and self._sent(model, number, fold.outbox):
-                    sent.append(fold)
-        if sent and self._outlet.flush(SECONDS):
-            for fold in sent:
-                fold.handed_on()
+        """Send what has been closed; what the broker does not confirm is sent again.
 
-    def _sent(self, model: Model, number: int, outbox: list[Closed]) -> bool:
-        key = model.name.encode()
+        Not while it may still do so: a slow one would only be slower. And of each partition nothing
+        before what it closed earlier is confirmed: whoever judges drops what comes after later.
+        """
+        deadline = time.monotonic() + SECONDS
+        while self._under_way or self._hand_over():
+            is_confirmed = self._outlet.flush(max(deadline - time.monotonic(), 0.0))
+            if not is_confirmed and not self._outlet.is_settled:
+                return
+            for fold in self._under_way if is_confirmed else ():
+                fold.handed_on(1)
+            self._under_way = []
+            if not is_confirmed or time.monotonic() >= deadline:
+                return
+
+    def _hand_over(self) -> bool:
+        """Give the outlet the first of each outbox, as far as it takes them; is there any?"""
+        folds = [(m, f) for m in self._pipeline.started() for _, f in sorted(m.folds.items())]
+        for model, fold in folds if self.partitions else ():
+            if fold.is_certain and fold.outbox:
+                if not self._is_taken(model, fold.outbox[0]):
+                    break  # nor would it take the next: each would have to wait
+                self._under_way.append(fold)
+        return bool(self._under_way)
+
+    def _is_taken(self, model: Model, closed: Closed) -> bool:
+        key, number = model.name.encode(), self.partition_of(model.name)
         return all(
             self._outlet.send(self.topic, key, message, partition=number)
-            for closed in outbox
             for message in messages(model, closed)
         )
 
@@ -130,12 +147,11 @@ class Exchange:
         for value, offset in zip(batch.values, batch.offsets.tolist(), strict=True):
             try:
                 name, closed = decode_closed(value or b"", layouts)
-            except StateError as error:
+                if closed is not None and offset >= models[name].taken:
+                    models[name].merge.take(closed)
+            except Exception as error:  # whatever it says: others may write to the topic, too
                 self.refused += 1
                 self._log.warning("panes do not fit", offset=offset, problem=str(error))
-                continue
-            if closed is not None and offset >= models[name].taken:
-                models[name].merge.take(closed)
         for model in models.values():
             model.taken = max(model.taken, int(batch.offsets[-1]) + 1)
 
@@ -150,8 +166,9 @@ class Exchange:
     def expect(self, counts: Callable[[str], int]) -> None:
         """Wait for every partition of a model's topics; `counts` says how many a topic has."""
         for model in self._pipeline.started():
-            topics = self._pipeline.topics_of(model.name)
-            model.merge.expected = frozenset(range(max(map(counts, topics))))
+            size = max(map(counts, self._pipeline.topics_of(model.name)))
+            if size:  # else it is not known now, which is not to say that there are none
+                model.merge.expected = frozenset(range(size))
 
     def position(self, at: TopicPartition) -> int | None:
         """The next message of a partition of the panes topic that some model here needs."""

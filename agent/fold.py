@@ -302,9 +302,10 @@ class Fold:
         self.is_certain &= to <= clock.watermark
         clock.advance(to)
 
-    def handed_on(self) -> None:
-        """What was closed is another's."""
-        self.outbox, self._remembered, self.is_whole = [], 0, True
+    def handed_on(self, count: int | None = None) -> None:
+        """What was closed is another's; the first so many of it, or all."""
+        del self.outbox[:count]
+        self._remembered, self.is_whole = 0, True
 
     def remembered(self) -> None:
         """A checkpoint of the model has what was closed.

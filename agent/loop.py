@@ -23,6 +23,7 @@ from agent.snapshots import snapshot
 POLL_SECONDS = 0.5
 SNAPSHOT_SECONDS = 1.0
 LETTERS_SECONDS = 1.0  # how long a commit waits for dead letters
+UNTOLD = 100  # events of a model that are remembered to be told again
 HOPELESSLY_BEHIND = 1_000_000  # records of lag from which the agent is not ready
 
 
@@ -125,7 +126,8 @@ class Loop:
         if self._exchange is not None:
             self._exchange.expect(self._source.partitions_of)
         self._take(batches, now)
-        if not self._source.problem:
+        # A partition whose records are not handed over is not silent.
+        if not self._source.problem and not self._source.waiting():
             self._pipeline.idle(self._source.lag(), self.clock())
         alarms = self._pipeline.close()
         self._unsaved |= bool(batches or alarms)
@@ -139,6 +141,7 @@ class Loop:
         self._publish()
         if self._keeper.due:
             if self._unsaved:
+                self._forget_told()
                 self._save()
             else:
                 self._keeper.confirm()
@@ -171,16 +174,20 @@ class Loop:
 
     def _announce(self, events: list[Event]) -> None:
         """Tell of events, once it is remembered that they are to be told."""
-        if self._events.are_told():
-            for model in self._pipeline.started():
-                model.untold.clear()
+        self._forget_told()
         for event in events:
             told_of = self._pipeline.model(event["data"]["model"])
             if isinstance(told_of, Model):
                 told_of.untold.append(msgspec.json.encode(event))
+                del told_of.untold[:-UNTOLD]
         self._save()  # what is told has happened, whatever happens next
         for event in events:
             self._events.publish(event)
+
+    def _forget_told(self) -> None:
+        if self._events.are_told():
+            for model in self._pipeline.started():
+                model.untold.clear()
 
     def _event(self, alarm: Alarm) -> Event:
         what: What = "raised" if alarm.cleared_at is None else "cleared"
@@ -189,6 +196,8 @@ class Loop:
     def _place(self) -> None:
         """Restore what new partitions need, and read them on from there."""
         if not self._source.waiting():
+            if self._exchange is not None and self._stands_by:
+                self._keeper.stand_by()
             return
         places = self._keeper.place(self._source.assignment())
         if places is not None and self._source.place(places):
@@ -196,9 +205,23 @@ class Loop:
                 for event in model.untold:
                     self._events.publish(msgspec.json.decode(event))
 
+    @property
+    def _stands_by(self) -> bool:
+        """Has the group handed out all partitions, and none to this agent?"""
+        return self._source.has_joined and not self._source.assignment()
+
+    @property
+    def _is_settled(self) -> bool:
+        """Is all that the pipeline knows restored, and this agent's to write?"""
+        if self._source.waiting() or not self._source.assignment():
+            return False
+        # Where another agent has the rest of a topic, and the two do not know of each other, either
+        # would write a model that lacks what the other has closed.
+        return self._exchange is not None or not self._shared_topic()
+
     def _save(self) -> None:
         """Write a checkpoint; only then are offsets committed."""
-        if self._source.waiting() or not self._source.assignment():
+        if not self._is_settled:
             return  # nothing of it is this agent's to write
         # What is committed is not read again: its dead letters should be out by then.
         self._pipeline.letters.settle(LETTERS_SECONDS)
@@ -207,6 +230,9 @@ class Loop:
             self._source.commit(self._keeper.safe)
 
     def _carry_out(self, command: Command) -> Answer:
+        if not self._is_settled:
+            why = self._not_ready() or "it stands by, and no partition is its own"
+            return Answer(503, {"error": f"the agent cannot do it now: {why}"})
         done = carry_out(command, self._pipeline, self.clock())
         if done.events:
             self._announce(list(done.events))
@@ -220,7 +246,8 @@ class Loop:
 
     def _publish(self, at_once: bool = False) -> None:
         now = self.clock()
-        if at_once or now - self.latest.taken_at >= SNAPSHOT_SECONDS:
+        # A clock can be put back.
+        if at_once or not 0 <= now - self.latest.taken_at < SNAPSHOT_SECONDS:
             lag = self._source.lag()
             self.latest = snapshot(
                 self._pipeline,
@@ -240,6 +267,8 @@ class Loop:
         return replace(self._keeper.status, missed=dict(self._source.missed))
 
     def _not_ready(self) -> str:
+        if self._exchange is not None and self._exchange.is_stuck:
+            return f"topic {self._exchange.topic} takes no panes: reading waits until it does"
         if self._source.problem:
             return self._source.problem
         if not self._source.assignment():
@@ -252,7 +281,7 @@ class Loop:
         if self._exchange is None and (topic := self._shared_topic()):
             return (
                 f"another agent of the group reads a part of {topic}: set kafka.several_agents for "
-                "all of them, or give each a kafka.group_id of its own"
+                "all of them, or give each a kafka.group_id and a kafka.state_topic of its own"
             )
         behind = sum(max(n, 0) for n in self._source.lag().values())
         return f"{behind} records behind" if behind > HOPELESSLY_BEHIND else ""

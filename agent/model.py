@@ -367,7 +367,8 @@ class Model:
     def judge(self) -> list[Alarm]:
         """Judge the panes that all partitions have closed; returns alarms raised or cleared."""
         before = self.merge.complete(() if self.is_shared else self.folds)
-        if before <= self.closed:
+        is_known = self.merge.expected or not self.is_shared  # which partitions there are
+        if before <= self.closed or not is_known:
             return []
         began = wall.perf_counter()
         detected, shown, offsets = self.merge.close(before)

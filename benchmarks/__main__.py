@@ -7,7 +7,7 @@ What follows the names, from the first option on, goes to the one benchmark that
 import importlib
 import sys
 
-NAMES = ("throughput", "detection", "detection-real")
+NAMES = ("throughput", "checkpoint", "detection", "detection-real")
 MODULES = {
     "detection-real": "detection.real",
     "competitors": "detection.competitors.elsewhere",

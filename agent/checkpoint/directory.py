@@ -94,7 +94,8 @@ class Directory:
         return path.parent
 
     def _folder(self, name: str) -> Path:
-        return self._path / quote(name, safe="")
+        quoted = quote(name, safe="")
+        return self._path / (quoted if quoted.strip(".") else quoted.replace(".", "%2E"))
 
     def _failed(self, what: str, error: OSError) -> None:
         self.problem = f"{self._path}: checkpoints cannot be {what}: {error.strerror or error}"

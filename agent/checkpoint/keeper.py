@@ -22,7 +22,6 @@ from agent.checkpoint.record import (
     model_name,
 )
 from agent.checkpoint.store import Checkpoints, Found
-from agent.errors import UsageError
 from agent.exchange import Exchange
 from agent.fold import Fold
 from agent.intake.source import TopicPartition
@@ -60,6 +59,9 @@ class Unkept:
         return True
 
     def confirm(self) -> None:
+        """Nothing is kept."""
+
+    def stand_by(self) -> None:
         """Nothing is kept."""
 
 
@@ -145,7 +147,8 @@ class Keeper:
             try:
                 self._restore_model(name, record, log)
                 self.outcomes[RESTORED] += 1
-            except (StateError, UsageError) as error:
+            except Exception as error:  # whatever it says: others may write to the topic, too
+                self._pipeline.reset(name)
                 self._refused(log, "model", error)
         model = self._pipeline.model(name)
         for number in numbers:
@@ -155,8 +158,8 @@ class Keeper:
             try:
                 fold = model.partition(number)
                 fold.restore(decode_fold(model.layout, record))
-            except StateError as error:
-                del model.folds[number]
+            except Exception as error:
+                model.folds.pop(number, None)
                 self._refused(log, f"partition {number}", error)
                 continue
             self.outcomes[RESTORED] += 1
@@ -237,6 +240,13 @@ class Keeper:
         """Nothing has happened since the last checkpoint: it is as good as a new one."""
         self.saved_at = dict.fromkeys(self.saved_at, self._clock())
         self._wait(self._interval)
+
+    def stand_by(self) -> None:
+        """Nothing is this agent's any more, neither to fold nor to judge."""
+        if any(model.is_judged or model.folds for model in self._pipeline.started()):
+            for name in list(self._pipeline.models):
+                self._pipeline.reset(name).is_judged = False
+            self.saved_at = {}
 
     def _wait(self, seconds: float) -> None:
         self._done = self._clock()

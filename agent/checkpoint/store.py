@@ -37,6 +37,11 @@ class _Name:
     stale: list[str] = field(default_factory=list)  # keys of older claims
     saved: int = 0  # whole checkpoints under this claim
 
+    @property
+    def slot(self) -> int:
+        """Where the next one goes: never over the last whole one, however often that fails."""
+        return self.saved % SLOTS
+
 
 class Checkpoints:
     """The checkpoints of any number of names in a medium.
@@ -60,6 +65,8 @@ class Checkpoints:
 
     def open(self, names: Sequence[str]) -> Mapping[str, Found] | None:
         """Claim these names and find what they have; None where that is not possible now."""
+        if not names:
+            return {}  # of an agent that judges no model, and has no partition of one
         claims = self.medium.claim(names)
         # Only now: what an older claim's owner writes from here on counts no more than a crash.
         records = self.medium.load(names) if claims is not None else None
@@ -117,7 +124,7 @@ class Checkpoints:
             payload[at : at + self._chunk_bytes]
             for at in range(0, max(len(payload), 1), self._chunk_bytes)
         ]
-        prefix = f"{name}/{opened.claim}/{sequence % SLOTS}"
+        prefix = f"{name}/{opened.claim}/{opened.slot}"
         return [
             (f"{prefix}/{number}", _record(chunk, sequence, number, len(chunks)))
             for number, chunk in enumerate(chunks)

@@ -5,7 +5,7 @@ from pathlib import Path
 
 import structlog
 
-from agent.assembly import assembled
+from agent.assembly import assembled, kafka_settings
 from agent.commands.serving import Front, tls
 from agent.config import Config
 from agent.errors import TocsinError
@@ -53,5 +53,6 @@ def usable(path: Path, load: Callable[[Path], Config]) -> Config:
     config = load(path)
     config.require_kafka()
     tls(config.http)  # what is wrong with its files is said before anything starts
+    kafka_settings(config)
     Pipeline(config)
     return config

@@ -128,7 +128,7 @@ class Events:
 
     def are_told(self) -> bool:
         """Whether all that was published has been delivered."""
-        return self._outbox is None or self._outbox.settle(0.0)
+        return self._outbox is None or not self._outbox.waiting
 
     def publish(self, event: Event) -> None:
         """Log the event and send it, keyed by model."""

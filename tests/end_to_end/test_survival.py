@@ -1,131 +1,17 @@
 """Agents that are killed at any instant leave the state that one undisturbed run leaves."""
 
 import json
-import re
 import time
-import zlib
-from dataclasses import replace
 
 import numpy as np
 import pytest
 
-from agent.checkpoint.record import CODEC
-from agent.checkpoint.store import Checkpoints
-from agent.intake.kafka import KafkaSettings, KafkaSource, StateTopic
-from agent.profile_file import save
-from tests.rig.agent import Agent
+from tests.rig.life import PARTITIONS, Life
 from tests.rig.stream import Sender, stream
-from tests.watched import ALARMS, reference
 
 pytestmark = pytest.mark.kafka
 
-KILLS, PARTITIONS = 50, 3
-# What tells of the process and of the clock, and not of the stream.
-ELSEWHERE = re.compile(
-    r"(tocsin_(checkpoint|events_total|missed|pane_seconds|watermark_delay|consumer_lag|build_info|blind"
-    r"|label_coverage)|process_|python_)"
-)
-
-
-class Life:
-    """An agent in a folder, with a group and topics of its own, or shared by those of a name."""
-
-    def __init__(
-        self, folder, kafka, name, topics, instance="a", partitions=PARTITIONS, settings=None
-    ):
-        folder.mkdir()
-        save(reference(), folder / "credit.profile")
-        self.kafka, self.name, self.partitions = kafka, name, partitions
-        self.agent = Agent(
-            folder,
-            {
-                "kafka": {
-                    "bootstrap_servers": kafka.bootstrap,
-                    "group_id": name,
-                    "group_instance_id": instance,
-                    "session_timeout": "3s",
-                    "state_topic": f"{name}.state",
-                    "events_topic": f"{name}.events",
-                    "panes_topic": f"{name}.panes",
-                    **(settings or {}),
-                },
-                "alerts": ALARMS,
-                "pane": "1m",
-                "checkpoint": {"interval": "300ms"},
-                "models": {
-                    "credit": {
-                        "task": "binary",
-                        "profile": "credit.profile",
-                        "predictions": {"topic": topics[0]},
-                        "feedback": {"topic": topics[1]},
-                    }
-                },
-            },
-        )
-
-    def state(self):
-        """What is remembered, decoded, without what only says how it came about."""
-        names = ["credit", *(f"credit:{n}" for n in range(self.partitions))]
-        medium = StateTopic(KafkaSettings(self.kafka.bootstrap), f"{self.name}.state")
-        found = Checkpoints(medium).open(names)
-        medium.close()
-        return {name: canonical(name, found[name].payload) for name in names}
-
-    def alarms(self):
-        """Ids of all events, and how often each was told."""
-        settings = KafkaSettings(self.kafka.bootstrap, group_id=f"{self.name}-look")
-        source = KafkaSource(settings, [f"{self.name}.events"])
-        told, deadline = [], time.monotonic() + 20
-        while time.monotonic() < deadline:
-            batches = source.poll(0.5)
-            told += [json.loads(v)["id"] for batch in batches for v in batch.values]
-            if told and not batches:
-                break
-        source.close()
-        return set(told), len(told)
-
-    def metrics(self):
-        lines = (self.agent.get("/metrics") or "").splitlines()
-        return sorted(
-            line
-            for line in lines
-            if line and not line.startswith("#") and not ELSEWHERE.match(line)
-        )
-
-
-def canonical(name, payload):
-    """A record without what says how it came about: whose hands it went through, its file's hash.
-
-    `facts` are as of the last pane where another agent told them.
-    """
-    kind = "fold" if ":" in name else "model"
-    state = CODEC.decode(kind, 1, None, zlib.decompress(payload))
-    if kind == "fold":
-        return CODEC.encode(kind, 1, "", replace(state, outbox=()))
-    remembered, *rest = state
-    without = {key: replace(a, configuration="") for key, a in remembered.standing.items()}
-    cleared = tuple(replace(a, configuration="") for a in remembered.cleared)
-    merge = replace(remembered.merge, facts={})
-    remembered = replace(
-        remembered, merge=merge, standing=without, cleared=cleared, taken=0, untold=()
-    )
-    return CODEC.encode(kind, 1, "", (remembered, *rest))
-
-
-def finish(life, made, topics, timeout=60.0):
-    """Let it read all there is, and end it; its counts and metrics."""
-    predictions = sum(topic == topics[0] for _, topic, _, _ in made)
-
-    def done(status):
-        lag = [p["records"] for p in json.loads(life.agent.get("/api/v1/status"))["lag"]]
-        read = sum(status["records"]["predictions"].values())
-        return read == predictions and lag == [0] * (2 * PARTITIONS)
-
-    life.agent.wait("credit", done, timeout)
-    time.sleep(1.2)  # for a snapshot of the same moment
-    counts, metrics = life.agent.model("credit")["records"], life.metrics()
-    assert life.agent.stop() == 0
-    return counts, metrics
+KILLS = 50
 
 
 def test_killed_fifty_times_it_ends_as_if_nothing_had_happened(kafka, fresh, tmp_path):
@@ -141,11 +27,11 @@ def test_killed_fifty_times_it_ends_as_if_nothing_had_happened(kafka, fresh, tmp
         killed.agent.process.kill()
     sender.join(60)
     killed.agent.start()
-    counts, metrics = finish(killed, made, topics)
+    counts, metrics = killed.finish(made)
 
     calm = Life(tmp_path / "calm", kafka, fresh("calm"), topics)
     calm.agent.start()
-    calm_counts, calm_metrics = finish(calm, made, topics)
+    calm_counts, calm_metrics = calm.finish(made)
 
     assert counts == calm_counts
     assert metrics == calm_metrics

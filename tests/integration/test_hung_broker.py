@@ -17,6 +17,7 @@ from agent.intake.kafka import (
     ensure_topic,
 )
 from tests.rig.agent import produce
+from tests.rig.kafka import KafkaServer
 from tests.rig.process import free_port
 from tests.rig.silent import SilentServer
 from tests.rig.small_broker import SmallBroker
@@ -104,6 +105,30 @@ def test_no_call_waits_for_a_broker_that_has_stopped_answering(broker):
     comes_back(source.close)
     comes_back(lambda: sink.close(0.5))
     comes_back(state.close)
+
+
+@pytest.mark.kafka
+def test_checkpoints_are_written_again_once_a_broker_answers_again(tmp_path):
+    """An idempotent producer of kafka-python would never send anything more."""
+    broker = KafkaServer(tmp_path / "broker")
+    broker.start()
+    state = StateTopic(KafkaSettings(broker.bootstrap), "state", timeout=2.0)
+    entries = [(f"{name}/1/0/0", b"v") for name in "abcdefgh"]
+    try:
+        deadline = time.monotonic() + 20
+        while not state.put(entries):
+            assert time.monotonic() < deadline, state.problem
+        broker.process.freeze()
+        for _ in range(4):
+            assert not state.put(entries)
+        broker.process.thaw()
+        deadline = time.monotonic() + 10
+        while not state.put(entries):
+            assert time.monotonic() < deadline, state.problem
+    finally:
+        broker.process.thaw()
+        state.close()
+        broker.stop()
 
 
 def test_no_call_waits_for_a_broker_that_never_answers():

@@ -390,6 +390,26 @@ def test_where_retention_has_passed_the_commit_reading_starts_at_the_earliest(
 
 
 @pytest.mark.kafka
+def test_what_retention_deletes_under_a_reader_is_counted(
+    on_kafka: KafkaSettings, fresh: Fresh
+) -> None:
+    topic = fresh("topic")
+    ensure_topic(on_kafka, topic)
+    send(on_kafka, topic, numbers(0, 100))
+    with closing(KafkaSource(on_kafka, [topic])) as source:
+        read(source, 100)
+        source.pause(frozenset({(topic, 0)}))
+        source.poll(1.0)  # until no request for it is under way
+        send(on_kafka, topic, numbers(100, 200))
+        admin = KafkaAdminClient(bootstrap_servers=on_kafka.bootstrap_servers)
+        admin.delete_records({TopicPartition(topic, 0): 130})
+        admin.close()
+        source.pause(frozenset())
+        assert read(source, 70) == {(topic, 0): numbers(130, 200)}
+        assert source.missed == {topic: 30}
+
+
+@pytest.mark.kafka
 def test_credentials(tmp_path: Path) -> None:
     login = "org.apache.kafka.common.security.plain.PlainLoginModule required"
     server = KafkaServer(

@@ -3,6 +3,7 @@
 import time
 
 import pytest
+from kafka import errors
 
 from agent.checkpoint.store import Checkpoints
 from agent.intake.kafka import KafkaSettings, StateTopic, partition_counts
@@ -13,6 +14,7 @@ from tests.unit.test_checkpoints import (  # noqa: F401  # collected here too, o
     test_a_save_that_fails_does_not_mix_with_the_next,
     test_a_zombie_writes_in_vain,
     test_names_are_not_confused,
+    test_saves_that_fail_again_and_again_leave_the_last_whole_one,
     test_what_older_claims_left_is_removed,
     test_what_was_saved_is_found_by_the_next,
     test_where_all_is_damaged_nothing_is_found_and_a_new_one_can_be_written,
@@ -79,3 +81,13 @@ def test_without_a_broker_it_says_so_in_time():
     assert time.monotonic() - began < 8
     assert "cannot be reached" in medium.problem
     medium.close()
+
+
+def test_a_topic_that_a_broker_does_not_know_now_is_not_an_empty_one():
+    class Consumer:
+        def partitions_for_topic(self, topic):
+            return set()
+
+    medium = StateTopic(KafkaSettings(f"127.0.0.1:{free_port()}"), "tocsin.state")
+    with pytest.raises(errors.KafkaError):
+        medium._read(Consumer(), ["credit"])

@@ -57,11 +57,19 @@ def test_what_was_saved_is_found_by_the_next(medium):
 
 
 def test_names_are_not_confused(medium):
-    checkpoints, _ = opened(medium, ["a", "a:1", "a:10", "ä%2F"])
-    for name in ("a", "a:1", "a:10", "ä%2F"):
+    names = ["a", "a:1", "a:10", "ä%2F", ".", ".."]
+    checkpoints, _ = opened(medium, names)
+    for name in names:
         checkpoints.save(name, name.encode())
-    _, again = opened(medium, ["a", "a:1", "a:10", "ä%2F"])
-    assert again == {n: n.encode() for n in ("a", "a:1", "a:10", "ä%2F")}
+    _, again = opened(medium, names)
+    assert again == {n: n.encode() for n in names}
+
+
+def test_a_name_of_dots_leads_out_of_no_directory(tmp_path):
+    checkpoints, _ = opened(Directory(tmp_path / "state"), [".", ".."])
+    assert checkpoints.save("..", b"x") and checkpoints.save(".", b"y")
+    assert [path.name for path in tmp_path.iterdir()] == ["state"]
+    assert all(path.is_dir() for path in (tmp_path / "state").iterdir())
 
 
 @pytest.mark.parametrize("records", range(9))
@@ -87,6 +95,20 @@ def test_a_save_that_fails_does_not_mix_with_the_next(medium):
     checkpoints.medium = medium
     assert checkpoints.save("credit", b"c" * 30)
     assert found(medium).payload == b"c" * 30
+
+
+@pytest.mark.parametrize("records", range(4))
+def test_saves_that_fail_again_and_again_leave_the_last_whole_one(medium, records):
+    checkpoints, _ = opened(medium)
+    for text in (b"a", b"b", b"c"):
+        assert checkpoints.save("credit", text * 40)
+    for text in (b"d", b"e", b"f"):
+        checkpoints.medium = Dying(medium, records)
+        assert not checkpoints.save("credit", text * 40)
+        assert found(medium).payload == b"c" * 40
+    checkpoints.medium = medium
+    assert checkpoints.save("credit", b"g" * 40)
+    assert found(medium).payload == b"g" * 40
 
 
 def test_a_zombie_writes_in_vain(medium):
@@ -177,3 +199,15 @@ def test_claims_of_a_directory_grow_whoever_makes_them(tmp_path):
     claims = [Directory(tmp_path).claim(["credit"])["credit"] for _ in range(5)]
     assert claims == sorted(set(claims))
     assert len(list(tmp_path.glob("credit/claim.*"))) == 1
+
+
+def test_where_there_is_nothing_to_claim_no_medium_is_asked():
+    """An agent may have been handed nothing but partitions of panes, of no model's."""
+
+    class Nothing(Memory):
+        def claim(self, names):
+            raise AssertionError
+
+        load = claim
+
+    assert Checkpoints(Nothing()).open([]) == {}

@@ -1,6 +1,8 @@
 """Several agents end where one would: whoever dies, comes, stays away, or does not know it yet."""
 
+import zlib
 from dataclasses import replace
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
@@ -27,7 +29,11 @@ class Broker:
     def __init__(self):
         self.log = Log(PARTITIONS)
         self.panes = {number: [] for number in range(PANES_PARTITIONS)}
-        self.is_away = False
+        self.is_away = self.is_slow = False
+
+    @property
+    def is_settled(self):
+        return not self.is_slow
 
     def send(self, topic, key, value, *, partition):
         if self.is_away:
@@ -36,7 +42,7 @@ class Broker:
         return True
 
     def flush(self, timeout):
-        return not self.is_away
+        return not (self.is_away or self.is_slow)
 
     def read(self, at, start, n):
         if at[0] != PANES:
@@ -127,6 +133,7 @@ def broker():
 @pytest.fixture
 def fresh(broker):
     broker.panes = {number: [] for number in range(PANES_PARTITIONS)}
+    broker.is_away = broker.is_slow = False
     return broker
 
 
@@ -230,6 +237,97 @@ def test_reading_stops_where_nobody_takes_what_is_closed(config, fresh, monkeypa
     fresh.is_away = False
     member.exchange.send()
     assert not member.exchange.is_stuck
+
+
+def test_what_a_slow_broker_may_still_confirm_is_not_sent_again(config, fresh):
+    member = Member(config, fresh, Memory(), 300).assigned(fresh.share(0, 1))
+    folds = member.pipeline.model("credit").folds
+    fresh.is_slow = True
+    for _ in range(5):
+        member.turn()
+    sent = sum(map(len, fresh.panes.values()))
+    closed = {n: len(fold.outbox) for n, fold in folds.items()}
+    assert sent == PARTITIONS and max(closed.values()) > 2
+    fresh.is_slow = False
+    member.exchange.send()
+    assert sum(map(len, fresh.panes.values())) == sum(closed.values())
+    assert not any(fold.outbox for fold in folds.values())
+
+
+def test_nothing_is_sent_before_what_was_closed_earlier_is_confirmed(config, fresh):
+    """Else a message that is lost, and one after it that is not, would leave a gap for good."""
+    member = Member(config, fresh, Memory(), 300).assigned(fresh.share(0, 1))
+    fresh.is_away = True
+    for _ in range(5):
+        member.turn()
+    folds = member.pipeline.model("credit").folds
+    closed = {n: len(fold.outbox) for n, fold in folds.items()}
+    rounds, layout = [[]], folds[0].layout
+
+    def send(topic, key, value, *, partition):
+        rounds[-1].append(record.decode_closed(value, {"credit": layout})[1])
+        return True
+
+    def flush(timeout):
+        rounds.append([])
+        return len(rounds) > 2  # the first one fails
+
+    member.exchange._outlet = SimpleNamespace(send=send, flush=flush, is_settled=True)
+    member.exchange.send()
+    assert {n: len(fold.outbox) for n, fold in folds.items()} == closed
+    member.exchange.send()
+    assert not any(fold.outbox for fold in folds.values())
+    assert len(rounds) - 2 == max(closed.values()) > 2
+    for sent in rounds:
+        assert len({c.partition for c in sent}) == len(sent)
+    assert [c.before for c in rounds[0]] == [c.before for c in rounds[1]]
+
+
+def test_a_topic_that_takes_nothing_is_tried_once_a_turn(config, fresh):
+    member = Member(config, fresh, Memory(), 900).assigned(fresh.share(0, 1))
+    tried = []
+    member.exchange._outlet = SimpleNamespace(send=lambda *a, **more: tried.append(a))
+    member.turn()
+    assert len(tried) == 1
+
+
+def test_nothing_is_judged_before_it_is_known_which_partitions_there_are(config, fresh):
+    medium = Memory()
+    members = [Member(config, fresh, medium).assigned(fresh.share(i, 2)) for i in range(2)]
+    for member in members:
+        member.pipeline.model("credit").merge.expected = frozenset()
+        member.exchange.expect(lambda topic: 0)
+    for _ in range(5):
+        members[0].turn()
+        (judge,) = [m for m in members if m.pipeline.model("credit").is_judged]
+        judge.turn()
+    model = judge.pipeline.model("credit")
+    assert model.merge.frontier and not model.panes
+    judge.exchange.expect(lambda topic: PARTITIONS)
+    assert model.merge.expected == frozenset(range(PARTITIONS))
+    judge.exchange.expect(lambda topic: 0)
+    assert model.merge.expected == frozenset(range(PARTITIONS))
+
+
+def test_who_has_nothing_left_neither_folds_nor_judges(config, fresh):
+    member = Member(config, fresh, Memory(), 900).assigned(fresh.share(0, 1))
+    member.turn()
+    member.keeper.stand_by()
+    model = member.pipeline.model("credit")
+    assert not model.folds and not model.is_judged and not member.keeper.saved_at
+    member.keeper.stand_by()
+    assert member.pipeline.model("credit") is model
+
+
+@pytest.mark.parametrize("content", [5, (["credit"], None), ("credit", 7), ("credit", {"a": 1})])
+def test_a_message_that_somebody_else_has_written_is_refused(config, fresh, content):
+    member = Member(config, fresh, Memory()).assigned(fresh.share(0, 1))
+    layout = member.pipeline.model("credit").layout
+    number = member.exchange.partition_of("credit")
+    data = record.CODEC.encode(record.PANES, record.VERSION, record.layout_hash(layout), content)
+    fresh.panes[number].append(zlib.compress(data))
+    member.exchange.take(fresh.read((PANES, number), 0, 1))
+    assert member.exchange.refused == 1
 
 
 def test_what_a_silent_partition_closes_waits_for_a_checkpoint(config, fresh):

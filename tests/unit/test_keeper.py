@@ -10,6 +10,7 @@ from agent.checkpoint import record
 from agent.checkpoint.keeper import Keeper
 from agent.checkpoint.medium import Memory
 from agent.checkpoint.store import Checkpoints
+from agent.learning import Learner
 from agent.pipeline import Pipeline
 from agent.profile_file import save
 from agent.results import alarm_result, result
@@ -164,6 +165,30 @@ def test_another_layout_is_refused_and_another_profile_starts_detection_anew(con
     assert model.panes == before.pipeline.model("credit").panes > 0
     assert model.state.budgets[0].time == -1
     assert after.at == before.keeper.safe
+
+
+def test_where_what_was_learned_is_refused_it_is_learned_again(log):
+    medium = Memory()
+    Agent(configuration(pane="1m", warmup=2_000), log, medium, 300).run(until=12, every=1)
+    wider = configuration(pane="2m", warmup=2_000, windows=["10m", "1h", "1d"])
+    agent = Agent(wider, log, medium)
+    assert agent.keeper.outcomes["refused"] == 1
+    assert isinstance(agent.pipeline.model("credit"), Learner)
+
+
+@pytest.mark.parametrize("content", [5, {"a": 1}, (None,) * 5])
+def test_what_somebody_else_has_written_is_refused(config, log, content):
+    medium = Memory()
+    layout = Agent(config, log, medium).pipeline.model("credit").layout
+    checkpoints = Checkpoints(medium)
+    names = ["credit", "credit:0"]
+    checkpoints.open(names)
+    for name, kind in zip(names, (record.MODEL, record.FOLD), strict=True):
+        data = record.CODEC.encode(kind, record.VERSION, record.layout_hash(layout), content)
+        checkpoints.save(name, zlib.compress(data))
+    agent = Agent(config, log, medium)
+    assert agent.keeper.outcomes["refused"] == 2
+    assert agent.run(until=3).keeper.safe
 
 
 def test_a_state_of_a_newer_version_is_refused(config, log, monkeypatch):

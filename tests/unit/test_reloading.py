@@ -5,6 +5,7 @@ import signal
 
 import pytest
 
+from agent.commands.run import usable
 from agent.config import load
 from agent.errors import UsageError
 from agent.reloading import LOOK_SECONDS, Reload
@@ -112,3 +113,10 @@ def test_the_signal_is_given_back(path):
 def test_a_start_that_fails_is_told_as_well(reload):
     reload.refused(UsageError("the port is in use"))
     assert reload.status.problem == "the port is in use"
+
+
+def test_how_to_reach_kafka_is_tried_before_the_old_configuration_is_given_up(path):
+    kafka = "kafka: {bootstrap_servers: 'a:1', security_protocol: SSL, ssl_cafile: /none.pem}\n"
+    path.write_text(kafka + GOOD)
+    with pytest.raises(UsageError, match="ssl_cafile"):
+        usable(path, lambda p: load(p, {}))

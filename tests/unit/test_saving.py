@@ -1,11 +1,14 @@
 """When the loop writes checkpoints, and how old it says they are."""
 
+from types import SimpleNamespace
+
 import pytest
 
 from agent.checkpoint.keeper import Keeper
 from agent.checkpoint.medium import Memory
 from agent.checkpoint.store import Checkpoints
-from agent.loop import Loop
+from agent.control import Acknowledge
+from agent.loop import UNTOLD, Loop
 from agent.pipeline import Pipeline
 from agent.profile_file import save
 from agent.publish.events import Events
@@ -121,3 +124,60 @@ def test_a_clock_that_is_put_back_stops_no_checkpoints(agent):
         agent.read()
         agent.turn()
         assert len(agent.source.committed) == n
+
+
+def test_what_is_not_handed_over_is_no_silence(agent):
+    """Records are passed over until it is known from where to read: that closes no pane."""
+    agent.turn()
+    agent.read()
+    agent.turn()
+    model = agent.loop._pipeline.model("credit")
+    closed = model.closed
+    agent.source.placed, agent.disk.claim = False, lambda names: None
+    for _ in range(10):
+        agent.turn(60)
+    assert agent.loop._pipeline.model("credit").closed == closed
+
+
+def test_two_agents_that_do_not_know_of_each_other_write_nothing(agent):
+    """As when a new process of one agent comes before the old one goes."""
+    agent.source.partitions_of = lambda topic: 2
+    for _ in range(3):
+        agent.read()
+        agent.turn()
+    assert not agent.disk.records and not agent.source.committed
+    assert "another agent of the group" in agent.loop.latest.ready_reason
+    agent.source.partitions_of = lambda topic: 1
+    agent.turn()
+    assert agent.disk.records and agent.source.committed
+
+
+def test_a_clock_that_is_put_back_leaves_no_old_picture(agent):
+    agent.turn()
+    agent.now -= 3600
+    agent.turn(0)
+    assert agent.loop.latest.taken_at == agent.now
+
+
+def test_what_is_asked_of_an_agent_that_has_nothing_restored_is_refused(agent):
+    agent.disk.claim = lambda names: None
+    agent.turn()
+    answer = agent.loop._carry_out(Acknowledge("a", "ann", ""))
+    assert answer.status == 503 and "checkpoints" in answer.body["error"]
+
+
+def test_events_to_be_told_again_are_bounded_and_forgotten_when_they_are_told(agent):
+    told = []
+    sink = SimpleNamespace(
+        counts={}, are_told=lambda: told[-1] if told else False, publish=lambda event: None
+    )
+    agent.loop._events = sink
+    agent.turn()
+    for n in range(UNTOLD + 20):
+        agent.loop._announce([{"data": {"model": "credit"}, "id": str(n)}])
+    model = agent.loop._pipeline.model("credit")
+    assert len(model.untold) == UNTOLD and b"119" in model.untold[-1]
+    told.append(True)
+    agent.read()
+    agent.turn()
+    assert not model.untold

@@ -1,9 +1,12 @@
-"""Two things in which kafka-python would let one record stop the reading of its partition for good.
+"""Three things in which kafka-python would stop the reading of a partition for good.
 
 Other clients may write headers whose names are no UTF-8: kafka-python takes the record for corrupt.
-And of a batch that is corrupt it tells once; the next poll then turns in a circle without end.
+Of a batch that is corrupt it tells once; the next poll then turns in a circle without end. And what
+it has fetched of a partition that is then paused it sets aside, and does not take up again after
+the partition is resumed while, or once, others have been read.
 """
 
+from collections.abc import Iterable
 from typing import Any, SupportsIndex
 
 from kafka.record.default_records import DefaultRecordBatch
@@ -41,3 +44,11 @@ def let_go(fetcher: Any) -> None:
     part = fetcher._next_partition_records
     if part is not None:
         part.drain()
+
+
+def take_up(fetcher: Any, partitions: Iterable[Any]) -> None:
+    """Drop what was set aside of these partitions: the next poll asks for it again."""
+    for partition in partitions:
+        part = fetcher._paused_partition_records.pop(partition, None)
+        if part is not None:
+            part.drain()

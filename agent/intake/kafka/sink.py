@@ -155,6 +155,11 @@ class KafkaSink:
             failed, self._failed_since_flush = self._failed_since_flush, False
         return settled and not failed
 
+    @property
+    def is_settled(self) -> bool:
+        """Is nothing under way any more, delivered or not?"""
+        return self._pending == 0
+
     def close(self, timeout: float = 5.0) -> None:
         """Deliver what can be within `timeout` seconds and free everything; safe to call twice."""
         producer, self._producer = self._producer, None

@@ -1,7 +1,7 @@
 """A member of a consumer group that reads raw batches."""
 
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 import numpy as np
@@ -11,8 +11,9 @@ from kafka.coordinator.assignors.range import RangePartitionAssignor
 from kafka.structs import OffsetAndMetadata
 from kafka.structs import TopicPartition as KafkaTopicPartition
 
+from agent.clock import since_boot
 from agent.errors import UnreachableError
-from agent.intake.kafka.batches import let_go
+from agent.intake.kafka.batches import let_go, take_up
 from agent.intake.kafka.network import FATAL, Network, reason_of, unreachable
 from agent.intake.kafka.settings import MEBIBYTE, KafkaSettings
 from agent.intake.source import RawBatch, TableBatch, TopicPartition
@@ -43,6 +44,7 @@ class _Assignment(ConsumerRebalanceListener):  # type: ignore[misc]  # kafka-pyt
         self.partitions |= {(p.topic, p.partition) for p in assigned}
 
     def on_partitions_revoked(self, revoked: set[KafkaTopicPartition]) -> None:
+        self.joined = False
         gone = {(p.topic, p.partition) for p in revoked}
         self.partitions -= gone
         self.placed -= gone
@@ -78,6 +80,7 @@ class KafkaSource:
         """
         self._held = held
         self._skipped: dict[TopicPartition, int] = {}  # first record not handed over
+        self._next: dict[TopicPartition, int] = {}  # the record that follows what was handed over
         self._whole = whole
         self._settings = settings
         self._topics = tuple(dict.fromkeys(topics))
@@ -137,7 +140,7 @@ class KafkaSource:
         An unreachable broker is `problem`, not an error. Raises UnreachableError where only a
         person can help: credentials, permissions, settings that the broker refuses.
         """
-        began = time.monotonic()
+        began, asked = time.monotonic(), since_boot()
         deadline = began + timeout
         consumer = self._connected(timeout)
         if consumer is None:
@@ -155,7 +158,7 @@ class KafkaSource:
         except Exception as error:
             raise UnreachableError(f"the Kafka client failed: {error!r}") from error
         self._poll_problem = ""
-        heard = polled or max(self._heard.values(), default=0.0) >= began
+        heard = polled or max(self._heard.values(), default=0.0) >= asked
         self._unanswered = 0.0 if heard else self._unanswered + time.monotonic() - began
         batches = [_raw_batch(at, records, self._whole) for at, records in polled.items()]
         return [batch for batch in batches if self._may_be_read(batch)]
@@ -163,6 +166,7 @@ class KafkaSource:
     def _may_be_read(self, batch: RawBatch) -> bool:
         at = (batch.topic, batch.partition)
         if not self._held or at in self._assigned.placed:
+            self._next[at] = int(batch.offsets[-1]) + 1
             return True
         self._skipped.setdefault(at, int(batch.offsets[0]))
         return False
@@ -187,9 +191,11 @@ class KafkaSource:
                 at = (partition.topic, partition.partition)
                 offset = self._skipped.pop(at, None) if offset is None else offset
                 begins = first.get(partition, 0)
+                self._next.pop(at, None)
                 if offset is None or at not in self._assigned.partitions:
                     continue
-                self.missed[partition.topic] += max(begins - offset, 0)
+                self._next[at] = offset
+                self._passed(at, begins)
                 self._consumer.seek(partition, max(offset, begins))
         except (errors.KafkaError, AssertionError) as error:
             # Partitions that went to somebody else meanwhile cannot be sought.
@@ -198,6 +204,13 @@ class KafkaSource:
         self._skipped.clear()
         self._assigned.placed |= self._assigned.partitions & places.keys()
         return True
+
+    def _passed(self, at: TopicPartition, begins: int) -> None:
+        """The first record that there still is of a partition: what is missing has been missed."""
+        following = self._next.get(at, begins)
+        if begins > following:
+            self.missed[at[0]] += begins - following
+            self._next[at] = begins
 
     @property
     def has_joined(self) -> bool:
@@ -219,6 +232,7 @@ class KafkaSource:
             self._consumer.pause(*(wanted - paused))
         if paused - wanted:
             self._consumer.resume(*(paused - wanted))
+            take_up(self._consumer._fetcher, paused - wanted)
 
     def _connected(self, timeout: float) -> Any:
         if self._consumer is None and self._network.wait(timeout):
@@ -226,6 +240,7 @@ class KafkaSource:
                 consumer = KafkaConsumer(kafka_client=self._network.client, **self._options)
                 _complete_every_join(consumer._coordinator)
                 self._heard = _listen(consumer._fetcher)
+                _tell_of_resets(consumer._fetcher, self._passed)
                 consumer.subscribe(self._topics, listener=self._assigned)
             except (errors.KafkaError, ValueError) as error:
                 raise unreachable(self._settings, error) from error
@@ -248,7 +263,7 @@ class KafkaSource:
         states = self._consumer._subscription.assignment
         return {
             partition: _lag(states.get(KafkaTopicPartition(*partition)))
-            if time.monotonic() - self._heard.get(partition, 0.0) < STALE_SECONDS
+            if since_boot() - self._heard.get(partition, 0.0) < STALE_SECONDS
             else -1
             for partition in self._assigned.partitions
         }
@@ -309,12 +324,23 @@ def _listen(fetcher: Any) -> dict[TopicPartition, float]:
     handle = fetcher._handle_fetch_response
 
     def note(node_id: object, fetch_offsets: Any, *rest: Any) -> Any:
-        now = time.monotonic()
+        now = since_boot()  # what was heard before the machine slept is old
         heard.update({(tp.topic, tp.partition): now for tp in fetch_offsets})
         return handle(node_id, fetch_offsets, *rest)
 
     fetcher._handle_fetch_response = note
     return heard
+
+
+def _tell_of_resets(fetcher: Any, tell: Callable[[TopicPartition, int], None]) -> None:
+    """Have it told where reading goes on when the records that follow have been deleted."""
+    reset = fetcher._reset_offset_if_needed
+
+    def note(partition: KafkaTopicPartition, timestamp: Any, offset: int) -> None:
+        reset(partition, timestamp, offset)
+        tell((partition.topic, partition.partition), offset)
+
+    fetcher._reset_offset_if_needed = note
 
 
 def _raw_batch(partition: KafkaTopicPartition, records: list[Any], whole: bool) -> RawBatch:

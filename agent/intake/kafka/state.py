@@ -10,7 +10,7 @@ from kafka.structs import TopicPartition as KafkaTopicPartition
 
 from agent.errors import TocsinError
 from agent.intake.kafka.network import Network, reason_of, unreachable
-from agent.intake.kafka.settings import MEBIBYTE, KafkaSettings
+from agent.intake.kafka.settings import LASTING, MEBIBYTE, KafkaSettings
 from agent.intake.kafka.topics import ensure_topic
 
 PARTITIONS = 12  # of a topic that is created here: so many agents can restore side by side
@@ -47,6 +47,7 @@ class StateTopic:
             max_block_ms=int(timeout * 1000),
             delivery_timeout_ms=int(timeout * 1000),
             request_timeout_ms=int(timeout * 500),
+            **LASTING,
         )
         self._network: Network | None = None
         self._producer: Any = None
@@ -139,11 +140,14 @@ class StateTopic:
 
     def _read(self, consumer: Any, names: Sequence[str]) -> dict[str, dict[str, bytes]]:
         milliseconds = self._timeout * 1000
-        known = consumer.partitions_for_topic(self._topic) or ()
-        wanted = {_partition(f"{name}/", len(known)) for name in names} if known else set()
+        known = consumer.partitions_for_topic(self._topic)
+        if not known:
+            # A broker that does not know the topic now; not a topic that holds nothing.
+            raise errors.UnknownTopicOrPartitionError("its partitions are not known now")
+        wanted = {_partition(f"{name}/", len(known)) for name in names}
         partitions = [KafkaTopicPartition(self._topic, number) for number in sorted(wanted)]
         found: dict[str, dict[str, bytes]] = {name: {} for name in names}
-        ends = consumer.end_offsets(partitions, timeout_ms=milliseconds) if partitions else {}
+        ends = consumer.end_offsets(partitions, timeout_ms=milliseconds)
         consumer.assign(partitions)
         consumer.seek_to_beginning(*partitions)
         left = {p for p, end in ends.items() if end > 0}
