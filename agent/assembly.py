@@ -26,6 +26,7 @@ from agent.publish.dead_letters import DeadLetters, Letters, NoLetters
 from agent.publish.events import Events
 from agent.publish.outbox import Outbox
 
+STATE_SECONDS = 5.0  # that a checkpoint waits for a broker: a stop has to fit its grace
 PANES_KEPT = 7 * 86_400_000  # ms that the panes topic keeps what nobody has judged
 LARGEST_PANE = 16 * 2**20  # bytes: corrections of a whole day may come in a single one
 
@@ -52,7 +53,7 @@ def medium_of(config: Config, settings: KafkaSettings) -> Medium:
     """Where checkpoints are kept."""
     if config.checkpoint.directory is not None:
         return Directory(config.checkpoint.directory)
-    return StateTopic(settings, config.kafka.state_topic)
+    return StateTopic(settings, config.kafka.state_topic, STATE_SECONDS)
 
 
 def exchange_of(

@@ -144,16 +144,23 @@ class Exchange:
             if model.is_judged and self.partition_of(model.name) == batch.partition
         }
         layouts = {name: model.layout for name, model in models.items()}
+        group = self._pipeline.config.kafka.group_id
         for value, offset in zip(batch.values, batch.offsets.tolist(), strict=True):
             try:
-                name, closed = decode_closed(value or b"", layouts)
-                if closed is not None and offset >= models[name].taken:
+                name, closed = decode_closed(value or b"", layouts, group)
+                if closed is not None and offset >= self._taken(models[name]):
                     models[name].merge.take(closed)
             except Exception as error:  # whatever it says: others may write to the topic, too
                 self.refused += 1
                 self._log.warning("panes do not fit", offset=offset, problem=str(error))
         for model in models.values():
-            model.taken = max(model.taken, int(batch.offsets[-1]) + 1)
+            model.taken = max(self._taken(model), int(batch.offsets[-1]) + 1)
+            model.taken_of = (batch.topic, batch.partition)
+
+    def _taken(self, model: Model) -> int:
+        """The next message that it needs; what it knows of another partition is of no use."""
+        own = (self.topic, self.partition_of(model.name))
+        return model.taken if model.taken_of == own else 0
 
     def positions(self) -> dict[TopicPartition, int]:
         """Where to read each partition on that models here are judged by."""
@@ -173,7 +180,7 @@ class Exchange:
     def position(self, at: TopicPartition) -> int | None:
         """The next message of a partition of the panes topic that some model here needs."""
         taken = [
-            model.taken
+            self._taken(model)
             for model in self._pipeline.started()
             if model.is_judged and self.partition_of(model.name) == at[1]
         ]

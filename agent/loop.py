@@ -23,6 +23,7 @@ from agent.snapshots import snapshot
 POLL_SECONDS = 0.5
 SNAPSHOT_SECONDS = 1.0
 LETTERS_SECONDS = 1.0  # how long a commit waits for dead letters
+PLACE_SECONDS = 5.0  # until it is tried again to read partitions from where they were read to
 UNTOLD = 100  # events of a model that are remembered to be told again
 HOPELESSLY_BEHIND = 1_000_000  # records of lag from which the agent is not ready
 
@@ -94,6 +95,7 @@ class Loop:
     ) -> None:
         self._exchange = exchange
         self._keeper = keeper or Unkept(pipeline)
+        self._place_at = 0.0
         self._unsaved = False  # something has happened since the last checkpoint
         self._source, self._pipeline, self._events = source, pipeline, events
         self.clock, self._on_alarm = clock, on_alarm
@@ -159,7 +161,7 @@ class Loop:
         """Send what was closed to those who judge it."""
         if self._exchange is None:
             return
-        if self._exchange.is_uncertain:
+        if self._exchange.is_uncertain and (self._keeper.due or not self._keeper.problem):
             self._save()
         self._exchange.send()
 
@@ -199,8 +201,13 @@ class Loop:
             if self._exchange is not None and self._stands_by:
                 self._keeper.stand_by()
             return
+        if self.clock() < self._place_at:
+            return
         places = self._keeper.place(self._source.assignment())
-        if places is not None and self._source.place(places):
+        is_placed = places is not None and self._source.place(places)
+        if places is not None and not is_placed:
+            self._place_at = self.clock() + PLACE_SECONDS
+        if is_placed:
             for model in self._pipeline.started():
                 for event in model.untold:
                     self._events.publish(msgspec.json.decode(event))

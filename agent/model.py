@@ -54,6 +54,7 @@ class ModelState:
     cleared: tuple[Alarm, ...]
     alarm_counts: dict[tuple[str, str], int]
     taken: int  # messages of the panes topic before this one are part of it
+    taken_of: tuple[str, int]  # the partition that they are of
     untold: tuple[bytes, ...]  # events that may not have been told
     unlearnable: dict[tuple[str, str], int]
 
@@ -126,6 +127,7 @@ class Model:
         self.is_shared = False  # several agents fold its partitions
         self.is_judged = True  # by this agent
         self.taken = 0  # the next message of the panes topic to take in
+        self.taken_of = ("", 0)  # and the partition that it is of
         self.untold: list[bytes] = []  # events not known to have been delivered
         self.refuse: Refuse = nobody
         self.traffic_ends = FOREVER  # the end of a recording is no silence
@@ -205,6 +207,7 @@ class Model:
             tuple(self.alarms.cleared),
             dict(sorted(self.alarm_counts.items())),
             self.taken,
+            self.taken_of,
             tuple(self.untold),
             dict(sorted(self.unlearnable.items())),
         )
@@ -229,7 +232,7 @@ class Model:
         self.offsets.restore(state.offsets)
         self.alarm_counts = Counter(state.alarm_counts)
         self.unlearnable = Counter(state.unlearnable)
-        self.taken, self.untold = state.taken, list(state.untold)
+        self.taken, self.taken_of, self.untold = state.taken, state.taken_of, list(state.untold)
         self.alarms.cleared.extend(state.cleared)
         now = watching(self.detection)
         kept = set(before) & set(now)

@@ -136,16 +136,20 @@ def decode_profile(record: ModelRecord) -> Profile:
 
 def encode_closed(model: Model, closed: Closed) -> bytes:
     """What a partition has closed, as a message to whoever judges the model."""
-    return _packed(CODEC.encode(PANES, VERSION, layout_hash(model.layout), (model.name, closed)))
+    content = (model.settings.kafka.group_id, model.name, closed)
+    return _packed(CODEC.encode(PANES, VERSION, layout_hash(model.layout), content))
 
 
-def decode_closed(payload: bytes, layouts: Mapping[str, Layout]) -> tuple[str, Closed | None]:
+def decode_closed(
+    payload: bytes, layouts: Mapping[str, Layout], group: str
+) -> tuple[str, Closed | None]:
     """The model and what was closed; StateError where it was made for other cells.
 
-    None of a model that has no layout here: it is another's.
+    None of a model that has no layout here, or of another group: it is another's.
     """
-    name, closed = CODEC.decode(PANES, VERSION, None, data := _unpacked(payload, MOST_PANES))
-    if name not in layouts:
+    data = _unpacked(payload, MOST_PANES)
+    of, name, closed = CODEC.decode(PANES, VERSION, None, data)
+    if of != group or name not in layouts:
         return name, None
     CODEC.decode(PANES, VERSION, layout_hash(layouts[name]), data)
     return name, closed

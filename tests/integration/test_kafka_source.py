@@ -457,3 +457,24 @@ def test_credentials(tmp_path: Path) -> None:
         assert "security_protocol" in problem
     finally:
         server.stop()
+
+
+@pytest.mark.kafka
+def test_a_topic_that_ends_before_what_is_remembered_of_it_is_told(
+    kafka: KafkaServer, fresh: Fresh
+) -> None:
+    """It was made anew, say: what comes must not be taken for what was read."""
+    settings, topic = KafkaSettings(kafka.bootstrap, group_id=fresh("group")), fresh("topic")
+    ensure_topic(settings, topic)
+    send(settings, topic, numbers(0, 10))
+    with closing(KafkaSource(settings, [topic], held=True)) as source:
+        deadline = time.monotonic() + 30
+        while not source.waiting():
+            assert not source.poll(0.2) and time.monotonic() < deadline
+        assert not source.place({(topic, 0): 11})
+        assert "ends before what is remembered of it (partition 0: 10 < 11)" in source.problem
+        assert not source.poll(0.5) and source.waiting()
+        assert source.place({(topic, 0): 4})
+        assert source.problem == ""
+        assert read(source, 6) == {(topic, 0): numbers(4, 10)}
+        assert source.missed == {topic: 0}

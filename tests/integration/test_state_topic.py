@@ -91,3 +91,17 @@ def test_a_topic_that_a_broker_does_not_know_now_is_not_an_empty_one():
     medium = StateTopic(KafkaSettings(f"127.0.0.1:{free_port()}"), "tocsin.state")
     with pytest.raises(errors.KafkaError):
         medium._read(Consumer(), ["credit"])
+
+
+def test_groups_that_share_a_topic_do_not_see_each_other(kafka):
+    first, second = (
+        StateTopic(KafkaSettings(kafka.bootstrap, group_id=group), "tocsin.state")
+        for group in ("risk", "risk|x")
+    )
+    checkpoints = Checkpoints(first)
+    checkpoints.open(["credit"])
+    assert checkpoints.save("credit", b"risk's")
+    assert Checkpoints(second).open(["credit"])["credit"].payload is None
+    assert Checkpoints(first).open(["credit"])["credit"].payload == b"risk's"
+    first.close()
+    second.close()

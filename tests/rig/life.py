@@ -92,7 +92,7 @@ class Life:
     @contextmanager
     def medium(self) -> Iterator[Medium]:
         """Where its checkpoints are, for another to look at or to damage."""
-        settings = KafkaSettings(self.kafka.bootstrap)
+        settings = KafkaSettings(self.kafka.bootstrap, group_id=self.name)
         found = (
             StateTopic(settings, f"{self.name}.state")
             if self.directory is None
@@ -222,6 +222,12 @@ def canonical(name: str, payload: bytes | None) -> bytes:
     cleared = tuple(replace(a, configuration="") for a in remembered.cleared)
     merge = replace(remembered.merge, facts={})
     remembered = replace(
-        remembered, merge=merge, standing=without, cleared=cleared, taken=0, untold=()
+        remembered,
+        merge=merge,
+        standing=without,
+        cleared=cleared,
+        taken=0,
+        taken_of=("", 0),
+        untold=(),
     )
     return CODEC.encode(kind, 1, "", (remembered, *rest))

@@ -103,7 +103,9 @@ def canonical(payload):
     """A model's record without what depends on how it got there."""
     state = record.decode_model(payload, None).state
     merge = replace(state.merge, facts={})
-    return record.CODEC.encode("model", 1, "", replace(state, merge=merge, taken=0))
+    return record.CODEC.encode(
+        "model", 1, "", replace(state, merge=merge, taken=0, taken_of=("", 0))
+    )
 
 
 def without_outbox(payload):
@@ -265,7 +267,7 @@ def test_nothing_is_sent_before_what_was_closed_earlier_is_confirmed(config, fre
     rounds, layout = [[]], folds[0].layout
 
     def send(topic, key, value, *, partition):
-        rounds[-1].append(record.decode_closed(value, {"credit": layout})[1])
+        rounds[-1].append(record.decode_closed(value, {"credit": layout}, "tocsin")[1])
         return True
 
     def flush(timeout):
@@ -358,7 +360,9 @@ def test_large_messages_are_cut(config, fresh, monkeypatch):
     model = member.pipeline.model("credit")
     closed = model.folds[0].outbox[0]
     monkeypatch.setattr("agent.exchange.LARGEST", 5_000)
-    cut = [record.decode_closed(m, {"credit": model.layout}) for m in messages(model, closed)]
+    cut = [
+        record.decode_closed(m, {"credit": model.layout}, "tocsin") for m in messages(model, closed)
+    ]
     assert len(cut) > 3
     befores = [part.before for _, part in cut]
     assert befores == sorted(set(befores)) and befores[-1] == closed.before

@@ -68,7 +68,7 @@ class KafkaSource:
         *,
         max_poll_records: int = 5_000,
         partition_bytes: int = 8 * MEBIBYTE,
-        fetch_bytes: int = 64 * MEBIBYTE,
+        fetch_bytes: int = 16 * MEBIBYTE,  # which a slow link must bring within a request's time
         commit_timeout: float = 5.0,
         whole: bool = False,
         held: bool = False,
@@ -108,6 +108,7 @@ class KafkaSource:
         self._unanswered = 0.0  # seconds of polling since a broker answered for a partition
         self._poll_problem = ""
         self._commit_problem = ""
+        self._place_problem = ""
         self._network = Network(settings, self._options)
 
     @property
@@ -117,6 +118,7 @@ class KafkaSource:
             self._network.problem
             or self._poll_problem
             or self._commit_problem
+            or self._place_problem
             or self._missing_topics()
             or self._silence()
         )
@@ -187,6 +189,10 @@ class KafkaSource:
         sought = [p for p, offset in wanted.items() if offset is not None]
         try:
             first = self._consumer.beginning_offsets(sought, timeout_ms=5_000) if sought else {}
+            ends = self._consumer.end_offsets(sought, timeout_ms=5_000) if sought else {}
+            self._place_problem = _beyond(wanted, ends)
+            if self._place_problem:
+                return False
             for partition, offset in wanted.items():
                 at = (partition.topic, partition.partition)
                 offset = self._skipped.pop(at, None) if offset is None else offset
@@ -208,6 +214,8 @@ class KafkaSource:
     def _passed(self, at: TopicPartition, begins: int) -> None:
         """The first record that there still is of a partition: what is missing has been missed."""
         following = self._next.get(at, begins)
+        if begins < following:  # it has lost its end, or was made anew: `place` will say
+            self._assigned.placed -= {at}
         if begins > following:
             self.missed[at[0]] += begins - following
             self._next[at] = begins
@@ -341,6 +349,21 @@ def _tell_of_resets(fetcher: Any, tell: Callable[[TopicPartition, int], None]) -
         tell((partition.topic, partition.partition), offset)
 
     fetcher._reset_offset_if_needed = note
+
+
+def _beyond(
+    wanted: Mapping[KafkaTopicPartition, int | None], ends: Mapping[KafkaTopicPartition, int]
+) -> str:
+    """That a partition ends before where it is to be read on; empty where none does."""
+    for partition, end in ends.items():
+        offset = wanted[partition]
+        if offset is not None and offset > end:
+            return (
+                f"topic {partition.topic} ends before what is remembered of it (partition "
+                f"{partition.partition}: {end} < {offset}): was it made anew? Then give the agent "
+                "another kafka.group_id"
+            )
+    return ""
 
 
 def _raw_batch(partition: KafkaTopicPartition, records: list[Any], whole: bool) -> RawBatch:

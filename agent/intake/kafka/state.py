@@ -24,7 +24,7 @@ CLAIM = "claim"
 
 
 class StateTopic:
-    """A `agent.checkpoint.medium.Medium` of records: NAME/CLAIM/SLOT/CHUNK is the key.
+    """A `agent.checkpoint.medium.Medium` of records: GROUP|NAME/CLAIM/SLOT/CHUNK is the key.
 
     All keys of a name are in one partition, in the order in which they were written. A claim is the
     offset of a record written for it, so that it is larger than any before.
@@ -49,20 +49,22 @@ class StateTopic:
             request_timeout_ms=int(timeout * 500),
             **LASTING,
         )
+        # Groups may share a topic, and have models of the same name.
+        self._group = settings.group_id.replace("/", "%2F") + "|"
         self._network: Network | None = None
         self._producer: Any = None
         self.problem = ""
 
     def claim(self, names: Sequence[str]) -> Mapping[str, int] | None:
         """See `Medium`."""
-        sent = self._send([(f"{name}/{CLAIM}", b"") for name in names])
+        sent = self._send([(f"{self._group}{name}/{CLAIM}", b"") for name in names])
         if sent is None:
             return None
         return dict(zip(names, sent, strict=True))
 
     def put(self, entries: Sequence[tuple[str, bytes | None]]) -> bool:
         """See `Medium`."""
-        return self._send(entries) is not None
+        return self._send([(self._group + key, value) for key, value in entries]) is not None
 
     def _send(self, entries: Sequence[tuple[str, bytes | None]]) -> list[int] | None:
         """Write records; their offsets, once all of them are acknowledged."""
@@ -144,7 +146,7 @@ class StateTopic:
         if not known:
             # A broker that does not know the topic now; not a topic that holds nothing.
             raise errors.UnknownTopicOrPartitionError("its partitions are not known now")
-        wanted = {_partition(f"{name}/", len(known)) for name in names}
+        wanted = {_partition(f"{self._group}{name}/", len(known)) for name in names}
         partitions = [KafkaTopicPartition(self._topic, number) for number in sorted(wanted)]
         found: dict[str, dict[str, bytes]] = {name: {} for name in names}
         ends = consumer.end_offsets(partitions, timeout_ms=milliseconds)
@@ -156,8 +158,9 @@ class StateTopic:
             for partition, records in consumer.poll(timeout_ms=200).items():
                 heard = time.monotonic()
                 for record in records:
-                    name, _, rest = (record.key or b"").decode(errors="replace").partition("/")
-                    if name not in found or rest == CLAIM:
+                    key = (record.key or b"").decode(errors="replace")
+                    name, _, rest = key.removeprefix(self._group).partition("/")
+                    if name not in found or rest == CLAIM or not key.startswith(self._group):
                         continue
                     if record.value is None:
                         found[name].pop(rest, None)
