@@ -5,7 +5,7 @@ from collections.abc import Callable, Iterator
 
 import pytest
 
-from tests.rig import data
+from tests.rig import agent, data
 from tests.rig.kafka import KafkaServer
 from tests.rig.process import free_port
 from tests.rig.prometheus import Prometheus
@@ -98,3 +98,10 @@ def multiclass() -> data.DataSet:
 def regression() -> data.DataSet:
     """A price."""
     return data.regression()
+
+
+@pytest.fixture(autouse=True)
+def no_agent_outlives_its_test() -> Iterator[None]:
+    """Whatever becomes of the test."""
+    yield
+    agent.end_all()

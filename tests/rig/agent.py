@@ -18,6 +18,17 @@ from tests.rig.process import Process, free_port
 GRACE = 30.0  # seconds that Kubernetes gives a pod to end in
 
 
+_started: list[Process] = []
+
+
+def end_all() -> None:
+    """End every agent that is still running: a test that fails leaves its own behind."""
+    while _started:
+        process = _started.pop()
+        if process.running:
+            process.kill()
+
+
 def tocsin(*arguments: str, cwd: Path, timeout: float = 120) -> subprocess.CompletedProcess[str]:
     """Run the command to its end."""
     return subprocess.run(
@@ -67,6 +78,7 @@ class Agent:
         environ = [f"{k}={v}" for k, v in environment().items() if k == "PYTHONPATH"]
         command = ["env", *environ, sys.executable, "-m", "agent.cli", "run", *self._options]
         self._process = Process(command, self._folder / "agent.log")
+        _started.append(self._process)
         self._process.wait_until(lambda: self.get("/healthz") is not None, timeout=30)
         return self
 
