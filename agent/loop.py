@@ -96,6 +96,7 @@ class Loop:
         self._exchange = exchange
         self._keeper = keeper or Unkept(pipeline)
         self._place_at = 0.0
+        self._behind: dict[TopicPartition, int] = {}  # records, as last known
         self._unsaved = False  # something has happened since the last checkpoint
         self._source, self._pipeline, self._events = source, pipeline, events
         self.clock, self._on_alarm = clock, on_alarm
@@ -290,7 +291,10 @@ class Loop:
                 f"another agent of the group reads a part of {topic}: set kafka.several_agents for "
                 "all of them, or give each a kafka.group_id and a kafka.state_topic of its own"
             )
-        behind = sum(max(n, 0) for n in self._source.lag().values())
+        # Of a partition that was not fetched for a moment what was known last still holds.
+        own = self._source.assignment()
+        self._behind |= {at: n for at, n in self._source.lag().items() if n >= 0}
+        behind = sum(n for at, n in self._behind.items() if at in own)
         return f"{behind} records behind" if behind > HOPELESSLY_BEHIND else ""
 
     def _shared_topic(self) -> str:

@@ -19,7 +19,7 @@ from tests.rig.stream import Sender, stream
 
 pytestmark = pytest.mark.kafka
 
-MINUTES = 90  # of event time, with two predictions a second
+MINUTES = 60  # of event time, with two predictions a second
 MEBIBYTE = 2**20
 
 
@@ -63,9 +63,7 @@ def same_as_undisturbed(life, calm, made):
     assert life.alarms()[0] == ids
 
 
-def test_a_damaged_checkpoint_costs_nothing_while_the_one_before_is_whole(
-    kafka, topics, born, tmp_path
-):
+def test_a_damaged_checkpoint_costs_nothing_while_the_one_before_is_whole(kafka, topics, born):
     made = stream(MINUTES, *topics)
     parts = cut(made, 0.3, 0.5)
     life = born("damaged")
@@ -76,17 +74,17 @@ def test_a_damaged_checkpoint_costs_nothing_while_the_one_before_is_whole(
     life.wait_remembered(len(parts[0]) + len(parts[1]))
     life.agent.process.kill()
 
-    before, damaged = life.positions(), ["credit", "credit:1"]
+    before = life.positions()
     with life.medium() as medium:
-        for name in damaged:
+        for name in life.names:
             assert medium.put([(key, b"rubbish") for key in newest(medium, name)])
     after = life.positions()
-    assert all((after[at] < before[at]) == (at[1] == 1) for at in before), "an older one serves"
+    assert len(parts[0]) <= sum(after.values()) < sum(before.values()), "the ones before serve"
 
     life.agent.start()
     send(kafka, parts[2])
     life.read_all(made)
-    assert life.metric("tocsin_checkpoint_restores_total", outcome="damaged") == len(damaged)
+    assert life.metric("tocsin_checkpoint_restores_total", outcome="damaged") == 1 + PARTITIONS
     assert life.metric("tocsin_checkpoint_restores_total", outcome="restored") == 1 + PARTITIONS
     assert "no checkpoint" in life.agent.log
     same_as_undisturbed(life, born("calm"), made)
@@ -134,7 +132,7 @@ def test_where_no_record_can_be_read_its_partition_begins_anew_where_the_group_w
     left = sum(topic == topics[0] for _, topic, _, _ in made) - sum(
         n for (topic, _), n in read.items() if topic == topics[0]
     )
-    assert sum(life.records()["predictions"].values()) == left
+    life.agent.wait("credit", lambda s: sum(s["records"]["predictions"].values()) == left, 10)
     # The next life finds whole ones again, whatever lies beside them.
     life.agent.process.kill()
     life.agent.start()
@@ -174,50 +172,41 @@ def test_what_retention_has_deleted_is_counted_and_the_rest_is_read(kafka, topic
     assert life.agent.stop() == 0
 
 
-def test_a_directory_serves_as_well_as_a_topic(kafka, topics, born):
-    made, kills, seconds = stream(MINUTES, *topics), 4, 5.0
-    sender = Sender(kafka.bootstrap, made, seconds, PARTITIONS).start()
-    random = np.random.default_rng(3)
-    life = born("kept", in_directory=True)
-    for _ in range(kills):
-        life.agent.start()
-        time.sleep(float(random.uniform(0.2, 2.0)))
-        life.agent.process.kill()
-    sender.join(60)
-    life.agent.start()
-    same_as_undisturbed(life, born("calm"), made)
-
-
 def memory_of(life):
     """Resident bytes of the agent's process."""
     status = Path(f"/proc/{life.agent.process.pid}/status").read_text()
     return int(status.split("VmRSS:")[1].split()[0]) * 1024
 
 
-def test_a_full_disk_stops_nothing_and_what_it_lacks_is_written_later(kafka, topics, born):
-    """The disk is full in that the kernel refuses the process every further byte of a file.
+def test_a_directory_does_as_well_and_a_full_disk_stops_nothing(kafka, topics, born):
+    """Killed again and again, and then with a full disk for a while.
 
-    That needs no rights to mount, and hits the log too, as a full disk does.
+    It is full in that the kernel refuses the process every further byte of a file. That needs no
+    rights to mount one, and hits the log too, as a full disk does.
     """
-    made = stream(MINUTES, *topics)
-    early, middle, late = cut(made, 0.2, 0.8)
+    made, random, unlimited = stream(MINUTES, *topics), np.random.default_rng(3), -1
+    early, middle, late = cut(made, 0.4, 0.8)
     life = born("full", in_directory=True)
+    sender = Sender(kafka.bootstrap, early, 4.0, PARTITIONS).start()
+    for _ in range(4):
+        life.agent.start()
+        time.sleep(float(random.uniform(0.2, 1.5)))
+        life.agent.process.kill()
     life.agent.start()
-    send(kafka, early)
+    sender.join(60)
     life.wait_remembered(len(early))
-    pid, unlimited = life.agent.process.pid, resource.RLIM_INFINITY
 
+    pid, before = life.agent.process.pid, life.positions()
     resource.prlimit(pid, resource.RLIMIT_FSIZE, (0, unlimited))
-    before = life.positions()
-    Sender(kafka.bootstrap, middle, 4.0, PARTITIONS).start().join(60)
+    send(kafka, middle)
     predictions = sum(topic == topics[0] for _, topic, _, _ in early + middle)
     life.agent.wait(
         "credit", lambda s: sum(s["records"]["predictions"].values()) == predictions, 30
     )
     failures, memory = life.metric("tocsin_checkpoint_failures_total"), memory_of(life)
     time.sleep(4)
-    assert life.metric("tocsin_checkpoint_failures_total") > failures >= 3
-    assert life.metric("tocsin_checkpoint_age_seconds", model="credit") > 6
+    assert life.metric("tocsin_checkpoint_failures_total") > failures > 0
+    assert life.metric("tocsin_checkpoint_age_seconds", model="credit") > 4
     assert memory_of(life) < memory + MEBIBYTE
     assert life.positions() == before, "the last whole one stays"
     life.agent.wait_ready()
@@ -232,7 +221,7 @@ def test_a_full_disk_stops_nothing_and_what_it_lacks_is_written_later(kafka, top
 
 
 def test_agents_and_brokers_that_die_together_lose_nothing(kafka, topics, born):
-    made, seconds = stream(MINUTES, *topics), 12.0
+    made, seconds = stream(MINUTES, *topics), 10.0
     sender = Sender(kafka.bootstrap, made, seconds, PARTITIONS).start()
     random = np.random.default_rng(8)
     life = born("beset")

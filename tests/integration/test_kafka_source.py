@@ -478,3 +478,38 @@ def test_a_topic_that_ends_before_what_is_remembered_of_it_is_told(
         assert source.problem == ""
         assert read(source, 6) == {(topic, 0): numbers(4, 10)}
         assert source.missed == {topic: 0}
+
+
+@pytest.mark.kafka
+def test_what_was_handed_over_and_is_not_remembered_comes_again_after_a_rebalance(
+    kafka: KafkaServer, fresh: Fresh
+) -> None:
+    """kafka-python itself goes on from what it has fetched of a partition that stays."""
+    settings, topic = KafkaSettings(kafka.bootstrap, group_id=fresh("group")), fresh("topic")
+    ensure_topic(settings, topic, partitions=2)
+    send(settings, topic, numbers(0, 40))
+
+    def placed(sources: list[KafkaSource]) -> None:
+        deadline = time.monotonic() + 30
+        counts = {len(source.assignment()) for source in sources}
+        while counts != {2 // len(sources)} or not all(s.waiting() for s in sources):
+            assert time.monotonic() < deadline
+            for source in sources:
+                assert source.poll(0.2) == []
+            counts = {len(source.assignment()) for source in sources}
+        for source in sources:
+            assert source.place(dict.fromkeys(source.assignment()))
+
+    with closing(KafkaSource(settings, [topic], held=True)) as first:
+        placed([first])
+        before = read(first, 40)
+        with closing(KafkaSource(settings, [topic], held=True)) as second:
+            deadline = time.monotonic() + 30
+            while len(first.assignment()) != 1 or not second.assignment():
+                assert time.monotonic() < deadline
+                first.poll(0.1)
+                second.poll(0.1)
+            placed([first, second])
+            (own,), (other,) = first.assignment(), second.assignment()
+            assert read(first, len(before[own])) == {own: before[own]}
+            assert read(second, len(before[other])) == {other: before[other]}

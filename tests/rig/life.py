@@ -5,18 +5,19 @@ import re
 import time
 import zlib
 from collections.abc import Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 from agent.checkpoint.directory import Directory
 from agent.checkpoint.medium import Medium
-from agent.checkpoint.record import CODEC
+from agent.checkpoint.record import CODEC, VERSION
 from agent.checkpoint.store import Checkpoints
 from agent.intake.kafka import KafkaSettings, KafkaSource, StateTopic
 from agent.intake.source import RawBatch
 from agent.profile_file import save
+from detectors.codec import StateError
 from tests.rig.agent import Agent
 from tests.rig.kafka import KafkaServer
 from tests.rig.stream import Sent
@@ -115,13 +116,17 @@ class Life:
         return {name: canonical(name, payload) for name, payload in self.payloads().items()}
 
     def positions(self) -> dict[tuple[str, int], int]:
-        """Of each partition of the topics: the first record that is not remembered."""
+        """Of each partition of the topics: the first record that is not remembered.
+
+        What another version of Tocsin remembers does not count.
+        """
         found: dict[tuple[str, int], int] = {}
         for name, payload in self.payloads().items():
             _, _, number = name.partition(":")
             if number and payload is not None:
-                positions = CODEC.decode("fold", 1, None, zlib.decompress(payload)).positions
-                found |= {(topic, int(number)): n for topic, n in positions.items()}
+                with suppress(StateError):
+                    state = CODEC.decode("fold", VERSION, None, zlib.decompress(payload))
+                    found |= {(topic, int(number)): n for topic, n in state.positions.items()}
         return found
 
     def wait_remembered(self, records: int, timeout: float = 60.0) -> None:
@@ -214,7 +219,7 @@ def canonical(name: str, payload: bytes | None) -> bytes:
     """
     kind = "fold" if ":" in name else "model"
     assert payload is not None, f"nothing is remembered of {name}"
-    state = CODEC.decode(kind, 1, None, zlib.decompress(payload))
+    state = CODEC.decode(kind, VERSION, None, zlib.decompress(payload))
     if kind == "fold":
         return CODEC.encode(kind, 1, "", replace(state, outbox=()))
     remembered, *rest = state

@@ -79,7 +79,6 @@ class KafkaSource:
         before `place` says from where.
         """
         self._held = held
-        self._skipped: dict[TopicPartition, int] = {}  # first record not handed over
         self._next: dict[TopicPartition, int] = {}  # the record that follows what was handed over
         self._whole = whole
         self._settings = settings
@@ -170,7 +169,6 @@ class KafkaSource:
         if not self._held or at in self._assigned.placed:
             self._next[at] = int(batch.offsets[-1]) + 1
             return True
-        self._skipped.setdefault(at, int(batch.offsets[0]))
         return False
 
     def waiting(self) -> frozenset[TopicPartition]:
@@ -185,21 +183,27 @@ class KafkaSource:
         """
         if self._consumer is None:
             return False
-        wanted = {KafkaTopicPartition(*at): offset for at, offset in places.items()}
-        sought = [p for p, offset in wanted.items() if offset is not None]
+        wanted = {
+            KafkaTopicPartition(*at): offset
+            for at, offset in places.items()
+            if at in self._assigned.partitions
+        }
+        if not wanted:
+            return True
         try:
-            first = self._consumer.beginning_offsets(sought, timeout_ms=5_000) if sought else {}
-            ends = self._consumer.end_offsets(sought, timeout_ms=5_000) if sought else {}
+            first = self._consumer.beginning_offsets(list(wanted), timeout_ms=5_000)
+            ends = self._consumer.end_offsets(list(wanted), timeout_ms=5_000)
             self._place_problem = _beyond(wanted, ends)
             if self._place_problem:
                 return False
+            # Asked for, and not left to the consumer: that goes on from what it has fetched of a
+            # partition it had before, though nobody remembers what it handed over.
+            unknown = [p for p, offset in wanted.items() if offset is None]
+            committed = self._consumer._coordinator.fetch_committed_offsets(unknown, 5_000)
             for partition, offset in wanted.items():
-                at = (partition.topic, partition.partition)
-                offset = self._skipped.pop(at, None) if offset is None else offset
-                begins = first.get(partition, 0)
-                self._next.pop(at, None)
-                if offset is None or at not in self._assigned.partitions:
-                    continue
+                at, begins = (partition.topic, partition.partition), first[partition]
+                if offset is None:
+                    offset = committed[partition].offset if partition in committed else begins
                 self._next[at] = offset
                 self._passed(at, begins)
                 self._consumer.seek(partition, max(offset, begins))
@@ -207,7 +211,6 @@ class KafkaSource:
             # Partitions that went to somebody else meanwhile cannot be sought.
             self._poll_problem = f"reading from Kafka: {reason_of(error)}"
             return False
-        self._skipped.clear()
         self._assigned.placed |= self._assigned.partitions & places.keys()
         return True
 
