@@ -167,7 +167,8 @@ class Keeper:
                 for closed in fold.outbox:
                     model.merge.take(closed)
         model.is_judged = is_judged
-        self.saved_at[name] = self._clock()
+        if isinstance(model, Model):  # while learning there is nothing to save, and no age
+            self.saved_at[name] = self._clock()
 
     def _looked_up(self, found: Found, log: "structlog.stdlib.BoundLogger") -> bytes | None:
         if found.problems:

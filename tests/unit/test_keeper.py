@@ -138,6 +138,7 @@ def test_a_learned_profile_is_remembered(log):
     agent = Agent(config, log, medium, 300)
     agent.run(until=2, every=1)
     assert agent.keeper.safe == dict.fromkeys(log.topics, 0)
+    assert not agent.keeper.status.saved_at  # no age grows while it learns
     agent.run(until=12, every=1)
     digest = agent.pipeline.model("credit").profile_hash
     assert agent.pipeline.model("credit").profile.learned

@@ -207,6 +207,8 @@ class KafkaSource:
                 self._next[at] = offset
                 self._passed(at, begins)
                 self._consumer.seek(partition, max(offset, begins))
+            # What was set aside before is not paused any more, and would never be taken up.
+            take_up(self._consumer._fetcher, wanted)
         except (errors.KafkaError, AssertionError) as error:
             # Partitions that went to somebody else meanwhile cannot be sought.
             self._poll_problem = f"reading from Kafka: {reason_of(error)}"
