@@ -136,15 +136,15 @@ def agent(settings: KafkaSettings, config: Config) -> Took:
     source = KafkaSource(settings, pipeline.topics)
     loop = Loop(source, pipeline, Events(logged=False), time.time)
     began = None
-    while sum(pipeline.offsets.values()) < 2 * PREDICTIONS:
+    while sum(pipeline.positions().values()) < 2 * PREDICTIONS:
         before = now()
         loop.turn()
-        if began is None and pipeline.offsets:
+        if began is None and pipeline.positions():
             began = before
     took = since(began)
     source.close()
     status = pipeline.models[MODEL]
-    joined = sum(p.join.counts["joined"] for p in status.partitions.values())
+    joined = sum(join.counts["joined"] for join in status.joins)
     assert joined > 0.99 * PREDICTIONS, f"only {joined} outcomes were joined"
     return took
 
