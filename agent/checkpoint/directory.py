@@ -3,7 +3,7 @@
 import os
 from collections.abc import Sequence
 from pathlib import Path
-from urllib.parse import quote, unquote
+from urllib.parse import quote
 
 CLAIM = "claim."
 
@@ -99,10 +99,6 @@ class Directory:
 
     def _failed(self, what: str, error: OSError) -> None:
         self.problem = f"{self._path}: checkpoints cannot be {what}: {error.strerror or error}"
-
-    def names(self) -> list[str]:
-        """All names that have been claimed here."""
-        return sorted(unquote(p.name) for p in self._path.iterdir()) if self._path.is_dir() else []
 
     def close(self) -> None:
         """See `Medium`."""

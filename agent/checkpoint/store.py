@@ -130,11 +130,6 @@ class Checkpoints:
             for number, chunk in enumerate(chunks)
         ]
 
-    def forget(self, names: Sequence[str]) -> None:
-        """These are another's from now on."""
-        for name in names:
-            self._names.pop(name, None)
-
 
 def _record(chunk: bytes, sequence: int, number: int, chunks: int) -> bytes:
     checksum = _checksum(chunk, sequence, number, chunks)
@@ -151,7 +146,6 @@ class _Slot:
 
     chunks: dict[int, dict[int, bytes]] = field(default_factory=dict)
     count: dict[int, int] = field(default_factory=dict)
-    problem: str = ""
 
 
 def _newest(records: Mapping[str, bytes]) -> tuple[bytes | None, int, list[str]]:
