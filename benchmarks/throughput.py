@@ -3,7 +3,8 @@
 Thirty numeric features, every default detector, a real Apache Kafka, one process. Both sides read
 the same topics through the same source with the same decoder, in turn.
 The agent also joins the feedback of every prediction, folds, closes panes, detects and takes
-snapshots; it writes no checkpoints, whose cost `benchmarks.checkpoint` has. What counts is the ratio of each pair: the machine's speed cancels out of it.
+snapshots; it writes no checkpoints, whose cost `benchmarks.checkpoint` has. What counts is the
+ratio of each pair: the machine's speed cancels out of it.
 """
 
 import statistics
