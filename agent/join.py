@@ -11,6 +11,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from agent.ages import Aged, Ages
+from agent.pending import Blocks, Pending
 from detectors.batch import Batch, Columns, Feedback, Outcomes
 
 Ints = NDArray[np.int64]
@@ -21,28 +22,6 @@ DELAY_BOUNDS = np.array([1, 10, 60, 600, 3600, 21_600, 86_400, 604_800, 2_592_00
 
 EARLY_SHARE = 4  # of the memory for predictions, so much less is there for early feedback
 WAITING_BYTES = 24  # of a row of it
-
-UNLABELLED = -(2**62)  # `joined` of a prediction that has no label yet
-
-
-@dataclass(frozen=True, slots=True)
-class Pending(Columns):
-    """Predictions remembered for their labels, sorted by id within a block."""
-
-    id: NDArray[np.uint64]
-    time: Ints
-    prediction: NDArray[np.float64]
-    score: NDArray[np.float64]
-    group: NDArray[np.int32]
-    protected: NDArray[np.int32]
-    label: NDArray[np.float64]  # NaN: none, or withdrawn. Changes in place.
-    joined: Ints  # time of the joined row, UNLABELLED before. Changes in place.
-    timely: NDArray[np.uint8]  # bit k: had a label when it reached age k. Changes in place.
-
-    @property
-    def bytes(self) -> int:
-        """Memory of the arrays."""
-        return sum(getattr(self, name).nbytes for name in self.__slots__)
 
 
 @dataclass(frozen=True, slots=True)
@@ -93,13 +72,15 @@ class Join:
     early: int
     memory: int
     ages: Ages = field(default_factory=Ages)
-    blocks: list[Pending] = field(default_factory=list)  # oldest first; sizes fall
+    blocks: Blocks = field(init=False)
     waiting: list[Feedback] = field(default_factory=list)  # feedback without a prediction, in order
     counts: Counter[str] = field(default_factory=Counter)
     delays: Ints = field(default_factory=lambda: np.zeros(len(DELAY_BOUNDS) + 1, dtype=np.int64))
     delay_sum: int = 0  # milliseconds, over joined rows
-    limit: int = UNLABELLED  # predictions from before it are of no use any more, milliseconds
     _delayed: list[tuple[Ints, Ints]] = field(default_factory=list)
+
+    def __post_init__(self) -> None:
+        self.blocks = Blocks(self.memory)
 
     def predictions(
         self, batch: Batch, group: NDArray[np.int32], protected: NDArray[np.int32]
@@ -117,19 +98,7 @@ class Join:
             rows, left = self._new(batch, left)
             new[rows] = True
             fresh = batch.take(rows)
-            self._insert(
-                Pending(
-                    fresh.id,
-                    fresh.time,
-                    fresh.prediction,
-                    fresh.score,
-                    group[rows],
-                    protected[rows],
-                    np.full(len(fresh), np.nan),
-                    np.full(len(fresh), UNLABELLED, dtype=np.int64),
-                    np.zeros(len(fresh), dtype=np.uint8),
-                )
-            )
+            self.blocks.insert(Pending.unlabelled(fresh, group[rows], protected[rows]))
             made.append(self._apply(self._recall(fresh.id), *widths))
         self._bound()
         outcomes = Outcomes.concatenate([o for o, _ in made])
@@ -155,7 +124,7 @@ class Join:
 
     def aged(self, until: int) -> Aged:
         """Predictions that reach an age by `until` (`Ages.reached`)."""
-        return self.ages.reached(self.blocks, until)
+        return self.ages.reached(self.blocks.parts, until)
 
     def expire(self, predictions: int, everything: int) -> None:
         """Forget what no later row can touch.
@@ -172,15 +141,13 @@ class Join:
             orphan = waiting.time + self.early < predictions
             self.counts["orphan"] += int(orphan.sum())
             self.waiting = [waiting.take(~orphan)] if not orphan.all() else []
-        self.limit = everything - self.horizon - max(self.corrections, *self.ages.stretches, 0)
-        self.blocks = [b for b in self.blocks if int(b.time.max()) >= self.limit]
+        kept = self.horizon + max(self.corrections, *self.ages.stretches, 0)
+        self.blocks.expire(everything - kept)
         self._bound()
 
     def _bound(self) -> None:
         """Forget the oldest beyond the memory that there is for each, and count it."""
-        while len(self.blocks) > 1 and sum(b.bytes for b in self.blocks) > self.memory:
-            oldest = min(range(len(self.blocks)), key=lambda i: int(self.blocks[i].time.max()))
-            self.counts["forgotten"] += len(self.blocks.pop(oldest))
+        self.counts["forgotten"] += self.blocks.bound()
         waiting = sum(map(len, self.waiting))
         most = self.memory // EARLY_SHARE // WAITING_BYTES
         if waiting > most:
@@ -197,52 +164,34 @@ class Join:
     @property
     def remembered(self) -> tuple[int, int]:
         """How many predictions are remembered, and how many of them have a label."""
-        useful = [b.time >= self.limit for b in self.blocks]
-        labelled = sum(
-            int((~np.isnan(b.label) & u).sum()) for b, u in zip(self.blocks, useful, strict=True)
-        )
-        return sum(int(u.sum()) for u in useful), labelled
+        return self.blocks.remembered()
 
     def capture(self) -> JoinState:
         """What to remember; `expire` has been called, and `delayed`."""
-        pending = None
-        if self.blocks:
-            pending = Pending.concatenate(self.blocks)
-            pending = pending.take(pending.time >= self.limit)
-            pending = pending.take(np.lexsort((pending.time, pending.id)))
         return JoinState(
-            pending if pending is not None and len(pending) else None,
+            self.blocks.capture(),
             Feedback.concatenate([_NO_FEEDBACK, *self.waiting]),
             {name: n for name, n in sorted(self.counts.items()) if n},
             self.delays.copy(),
             self.delay_sum,
             self.ages.told,
-            self.limit,
+            self.blocks.limit,
         )
 
     def restore(self, state: JoinState) -> None:
         """Remember what `capture` returned, and nothing else."""
-        self.blocks, self.waiting = [], [state.waiting] if len(state.waiting) else []
-        if state.pending is not None:
-            order = np.argsort(state.pending.time, kind="stable")
-            largest = self._largest(state.pending)
-            for rows in np.split(order, range(largest, len(order), largest)):
-                # Rows of one block are sorted by id, the oldest of an id first.
-                self.blocks.append(state.pending.take(np.sort(rows)))
+        self.blocks.restore(state.pending, state.limit)
+        self.waiting = [state.waiting] if len(state.waiting) else []
         self.counts = Counter(state.counts)
         self.delays, self.delay_sum = state.delays.copy(), state.delay_sum
-        self.ages.told, self.limit = state.told, state.limit
-
-    def _largest(self, rows: Pending) -> int:
-        """How many such rows a block may hold."""
-        return max(self.memory // 16 // max(rows.bytes // len(rows), 1), 1)
+        self.ages.told = state.told
 
     def _new(self, batch: Batch, rows: Indices) -> tuple[Indices, Indices]:
         """Which of these rows are new, at most one of an id, by id; and those left to judge."""
         ids, time = batch.id[rows], batch.time[rows]
-        block, position = self._newest(ids)
+        block, position = self.blocks.newest(ids)
         new = block < 0
-        for i, pending in enumerate(self.blocks):
+        for i, pending in enumerate(self.blocks.parts):
             here = np.flatnonzero(block == i)
             new[here] = np.abs(time[here] - pending.time[position[here]]) > self.horizon
         found, at = np.unique(ids[new], return_index=True)
@@ -252,53 +201,6 @@ class Join:
         at = np.minimum(np.searchsorted(found, ids), max(len(found) - 1, 0))
         later = (found[at] == ids) & (rows > first[at]) if len(found) else np.zeros_like(new)
         return first, rows[later]
-
-    def _insert(self, rows: Pending) -> None:
-        """Add a sorted block; blocks of like size are merged, so that few have to be searched."""
-        if not len(rows):
-            return
-        largest = self._largest(rows)
-        while self.blocks and len(self.blocks[-1]) < 2 * len(rows):
-            if len(self.blocks[-1]) + len(rows) > largest:
-                break
-            rows = Pending.concatenate([self.blocks.pop(), rows])
-            rows = rows.take(np.argsort(rows.id, kind="stable"))  # the oldest of an id first
-        self.blocks.append(rows)
-
-    def _newest(self, ids: NDArray[np.uint64]) -> tuple[Ints, Ints]:
-        """Block and position of the newest prediction of each id; -1 where none is known."""
-        block = np.full(len(ids), -1, dtype=np.int64)
-        position = np.full(len(ids), -1, dtype=np.int64)
-        order = np.argsort(ids)
-        for i in range(len(self.blocks) - 1, -1, -1):
-            known = self.blocks[i].id
-            at = np.searchsorted(known, ids[order], side="right") - 1
-            hit = (at >= 0) & (known[at] == ids[order])
-            block[order[hit]], position[order[hit]] = i, at[hit]
-            order = order[~hit]
-        return block, position
-
-    def _match(self, rows: Feedback) -> tuple[Ints, Ints]:
-        """Block and position of the oldest prediction whose time fits each row; -1: none does.
-
-        The oldest, since feedback must not go elsewhere because a later prediction of its id
-        happened to be read first.
-        """
-        block = np.full(len(rows), -1, dtype=np.int64)
-        position = np.full(len(rows), -1, dtype=np.int64)
-        order = np.argsort(rows.id)
-        for i, pending in enumerate(self.blocks):
-            left = order[block[order] < 0]
-            at = np.searchsorted(pending.id, rows.id[left])
-            while len(left):
-                same = at < len(pending)
-                same[same] = pending.id[at[same]] == rows.id[left[same]]
-                left, at = left[same], at[same]
-                delay = rows.time[left] - pending.time[at]
-                near = (delay >= -self.early) & (delay <= self.horizon + self.corrections)
-                block[left[near]], position[left[near]] = i, at[near]
-                left, at = left[~near], at[~near] + 1
-        return block, position
 
     def _recall(self, ids: NDArray[np.uint64]) -> Feedback:
         """Take out waiting feedback of these ids (sorted), in the order it came."""
@@ -315,18 +217,18 @@ class Join:
         nothing = _no_outcomes(*widths)
         outcomes = [nothing]
         corrections = [Corrections(nothing.time, nothing)]
-        block, position = self._match(rows)
+        block, position = self.blocks.match(rows, self.early, self.horizon + self.corrections)
         if (block < 0).any():
             self.waiting.append(rows.take(block < 0))
         for part in _rounds(block, position):
             for i in np.unique(block[part]).tolist():
                 here = part[block[part] == i]
-                made, changed = self._block(self.blocks[i], position[here], rows.take(here))
+                made, changed = self._label(self.blocks.parts[i], position[here], rows.take(here))
                 outcomes.append(made)
                 corrections.append(changed)
         return Outcomes.concatenate(outcomes), _corrections(corrections)
 
-    def _block(self, pending: Pending, at: Ints, rows: Feedback) -> tuple[Outcomes, Corrections]:
+    def _label(self, pending: Pending, at: Ints, rows: Feedback) -> tuple[Outcomes, Corrections]:
         """Apply feedback to predictions at these positions of a block."""
         old, joined = pending.label[at], pending.joined[at]
         labelled, withdraws = ~np.isnan(old), np.isnan(rows.label)
@@ -342,10 +244,10 @@ class Join:
 
         made = first & in_time
         time = np.maximum(pending.time[at], rows.time)
-        outcomes = _outcomes(pending, at[made], time[made], rows.label[made], 1)
-        taken = _outcomes(pending, at[changes], joined[changes], old[changes], -1)
+        outcomes = pending.outcomes(at[made], time[made], rows.label[made], 1)
+        taken = pending.outcomes(at[changes], joined[changes], old[changes], -1)
         given = changes & ~withdraws
-        put = _outcomes(pending, at[given], joined[given], rows.label[given], 1)
+        put = pending.outcomes(at[given], joined[given], rows.label[given], 1)
         delay = time[made] - pending.time[at[made]]
         bucket = np.searchsorted(DELAY_BOUNDS, delay, side="left")
         self.delays += np.bincount(bucket, minlength=len(self.delays))
@@ -358,20 +260,6 @@ class Join:
         )
         effective = np.concatenate([rows.time[changes], rows.time[given]])
         return outcomes, Corrections(effective, Outcomes.concatenate([taken, put]))
-
-
-def _outcomes(
-    pending: Pending, at: Ints, time: Ints, label: NDArray[np.float64], sign: int
-) -> Outcomes:
-    return Outcomes(
-        time,
-        pending.prediction[at],
-        pending.score[at],
-        label,
-        pending.group[at],
-        np.full(len(at), sign, dtype=np.int64),
-        pending.protected[at],
-    )
 
 
 def _no_outcomes(scores: int, groups: int, protected: int) -> Outcomes:

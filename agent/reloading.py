@@ -4,7 +4,7 @@ import signal
 import time
 from collections.abc import Callable
 from pathlib import Path
-from types import FrameType, TracebackType
+from types import FrameType
 from typing import Any, Self
 
 import structlog
@@ -48,12 +48,7 @@ class Reload:
         self._before = signal.signal(signal.SIGHUP, self._ask)
         return self
 
-    def __exit__(
-        self,
-        kind: type[BaseException] | None,
-        error: BaseException | None,
-        trace: TracebackType | None,
-    ) -> None:
+    def __exit__(self, *_: object) -> None:
         """Give the signal back."""
         signal.signal(signal.SIGHUP, self._before)
 

@@ -14,11 +14,12 @@ from agent.ages import Ages
 from agent.counters import CountersState
 from agent.detection import DetectionState
 from agent.fold import Closed, Facts, Fold, FoldState, Layout
-from agent.join import JoinState, Pending
+from agent.join import JoinState
 from agent.merge import MergeState, PendingState
 from agent.model import Model, ModelState
 from agent.offsets import OffsetState, Ranges
 from agent.panes import Entries
+from agent.pending import Pending
 from agent.publish.snapshot import Alarm, Contributor, Effect, Offsets
 from agent.renewal import Watching, watching
 from agent.ticks import TickState

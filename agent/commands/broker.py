@@ -2,11 +2,8 @@
 
 import contextlib
 import importlib.util
-import os
-import signal
 import socket
 import subprocess
-import sys
 import time
 from pathlib import Path
 from typing import Self
@@ -15,11 +12,22 @@ from agent.errors import UnreachableError
 
 START_SECONDS = 15.0
 STOP_SECONDS = 5.0
-WRAPPER = "from noida_db.cli import main; main()"
+NOT_HERE = "the embedded broker does not start on this machine"
+
+
+def command(port: int, data: Path) -> list[str]:
+    """What to run for one that keeps its data there. UnreachableError where it is not installed."""
+    package = importlib.util.find_spec("noida_db")
+    if package is None or package.origin is None:
+        raise UnreachableError("noida-db is not installed: pip install 'tocsin[demo]'")
+    # Its own launcher is left out, which ends at a signal before the program does.
+    program = Path(package.origin).with_name("noida-db")
+    options = {"--only": "kafka", "--kafka-port": str(port), "--data-dir": str(data)}
+    return [str(program), "start", *(word for option in options.items() for word in option)]
 
 
 class Broker:
-    """A broker process on a free port of this machine, ended with its whole process group."""
+    """A broker process on a free port of this machine."""
 
     def __init__(self, process: "subprocess.Popen[bytes]", port: int) -> None:
         self._process = process
@@ -28,34 +36,36 @@ class Broker:
     @classmethod
     def start(cls, folder: Path) -> Self:
         """Start one that keeps its data in `folder`. UnreachableError where it cannot be had."""
-        if importlib.util.find_spec("noida_db") is None:
-            raise UnreachableError("noida-db is not installed: pip install 'tocsin[demo]'")
-        folder.mkdir(parents=True)
         port = _free_port()
-        arguments = ["start", "--only", "kafka", "--kafka-port", str(port)]
-        with (folder / "broker.log").open("wb") as log:
-            process = subprocess.Popen(
-                [sys.executable, "-c", WRAPPER, *arguments, "--data-dir", str(folder / "data")],
-                stdin=subprocess.DEVNULL,
-                stdout=log,
-                stderr=log,
-                start_new_session=True,
-            )
+        run = command(port, folder / "data")
+        folder.mkdir(parents=True)
+        try:
+            with (folder / "broker.log").open("wb") as log:
+                # In a session of its own: Ctrl-C is for the demo, which then ends it.
+                process = subprocess.Popen(
+                    run, stdin=subprocess.DEVNULL, stdout=log, stderr=log, start_new_session=True
+                )
+        except OSError as error:
+            raise UnreachableError(NOT_HERE) from error
         broker = cls(process, port)
-        deadline = time.monotonic() + START_SECONDS
-        while not _answers(port):
-            if process.poll() is not None or time.monotonic() > deadline:
-                broker.stop()
-                raise UnreachableError("the embedded broker does not start on this machine")
-            time.sleep(0.05)
+        try:
+            broker._wait(port)
+        except BaseException:
+            broker.stop()
+            raise
         return broker
 
+    def _wait(self, port: int) -> None:
+        deadline = time.monotonic() + START_SECONDS
+        while not _answers(port):
+            if self._process.poll() is not None or time.monotonic() > deadline:
+                raise UnreachableError(NOT_HERE)
+            time.sleep(0.05)
+
     def stop(self) -> None:
-        """End it and all its children. Safe to call twice."""
-        for number in (signal.SIGTERM, signal.SIGKILL):
-            # The group outlives the wrapper, which ends before its child.
-            with contextlib.suppress(ProcessLookupError):
-                os.killpg(self._process.pid, number)
+        """End it, in order where it does so in time. Safe to call twice."""
+        for end in (self._process.terminate, self._process.kill):
+            end()
             with contextlib.suppress(subprocess.TimeoutExpired):
                 self._process.wait(STOP_SECONDS)
 

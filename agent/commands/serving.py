@@ -1,6 +1,5 @@
 """How the configuration says to serve: over TLS or not, and to whom."""
 
-from types import TracebackType
 from typing import Self
 
 from agent.config import HttpConfig
@@ -44,12 +43,7 @@ class Front:
         """Nothing is served yet."""
         return self
 
-    def __exit__(
-        self,
-        kind: type[BaseException] | None,
-        error: BaseException | None,
-        trace: TracebackType | None,
-    ) -> None:
+    def __exit__(self, *_: object) -> None:
         """Serve no more."""
         if self._server is not None:
             self._server.stop()
@@ -65,17 +59,17 @@ class Front:
         self.check(http)
 
     def check(self, http: HttpConfig) -> None:
-        """Serve there from now on; where that cannot be, TocsinError, and as before."""
+        """Serve there from now on; TocsinError where that cannot be, and then as before."""
         if http == self._http:
             return
-        before = self._server
-        if before is not None:
-            before.stop()
+        before, self._http = self._http, None  # what is served: nothing, if there is no way back
+        if self._server is not None:
+            self._server.stop()
         try:
             self._server = self._started(http)
         except TocsinError:
-            if self._http is not None:
-                self._server = self._started(self._http)
+            if before is not None:
+                self._server, self._http = self._started(before), before
             raise
         self._http = http
 

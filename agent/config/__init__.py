@@ -5,6 +5,10 @@ from pathlib import Path
 
 from pydantic import ValidationError
 
+from agent.config.alerts import AlertsConfig
+from agent.config.errors import ConfigError
+from agent.config.http import HttpConfig
+from agent.config.kafka import KafkaConfig
 from agent.config.model import (
     CriterionConfig,
     DetectorsConfig,
@@ -18,7 +22,7 @@ from agent.config.model import (
     Task,
 )
 from agent.config.problems import config_error, explain
-from agent.config.root import AlertsConfig, Config, ConfigError, HttpConfig, KafkaConfig
+from agent.config.root import Config
 from agent.config.schema import documentation, json_schema
 from agent.config.substitution import substitute
 from agent.config.units import Rate, format_duration, format_size, parse_duration, parse_size

@@ -7,7 +7,7 @@ from typing import Any
 
 from pydantic import ValidationError
 
-from agent.config.root import ConfigError
+from agent.config.errors import ConfigError
 from agent.config.schema import expected, is_secret, known_keys
 from agent.config.types import TAGS
 from agent.config.yaml_source import Node, Path, Problem

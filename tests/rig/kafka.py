@@ -10,7 +10,8 @@ import tempfile
 from collections.abc import Mapping
 from pathlib import Path
 
-from tests.rig.process import Process, answers, free_port
+from tests.rig.broker import Broker
+from tests.rig.process import free_port
 from tests.rig.requirements import CACHE, command, missing
 
 KAFKA_VERSION = "4.3.1"
@@ -24,12 +25,14 @@ def kafka_jars() -> Path:
     return JARS
 
 
-class KafkaServer:
-    """One broker that keeps its data, and its ports, over stop, kill and restart.
+class KafkaServer(Broker):
+    """A broker on ports of its own.
 
     With `proxy_port` it listens on `proxied_port` as well, and tells whoever comes there to go on
     talking to `proxy_port`: that of a proxy which leads to `proxied_port`.
     """
+
+    start_seconds = 60.0
 
     def __init__(
         self,
@@ -40,13 +43,9 @@ class KafkaServer:
         properties: Mapping[str, str] | None = None,
         memory: str = "512m",
     ) -> None:
-        self.port = port or free_port()
-        self.bootstrap = f"127.0.0.1:{self.port}"
-        self._directory = directory
+        super().__init__(directory, port or free_port())
         self._memory = memory
         self._config = directory / "server.properties"
-        self._process: Process | None = None
-        directory.mkdir(parents=True, exist_ok=True)
         self.proxy_port, self.proxied_port = proxy_port, free_port()
         ports = {"PLAINTEXT": (self.port, self.port)}
         if proxy_port is not None:
@@ -69,34 +68,8 @@ class KafkaServer:
             timeout=60,
         )
 
-    def start(self) -> None:
-        """Return once the broker takes connections. Does nothing where it runs."""
-        if self._process is not None and self._process.running:
-            return
-        command_line = self._java("kafka.Kafka", str(self._config), memory=self._memory)
-        self._process = Process(command_line, self._directory / "kafka.log")
-        self._process.wait_until(lambda: answers(self.port), timeout=60)
-
-    @property
-    def process(self) -> Process:
-        """The broker's process, for those who kill or freeze it."""
-        if self._process is None:
-            raise RuntimeError("not started")
-        return self._process
-
-    def stop(self) -> None:
-        """Shut down in order. Safe to call twice."""
-        if self._process is not None:
-            self._process.stop()
-
-    def kill(self) -> None:
-        """End it as a power failure would."""
-        self.process.kill()
-
-    def restart(self) -> None:
-        """Stop, and start again with the same data on the same port."""
-        self.stop()
-        self.start()
+    def _command(self) -> list[str]:
+        return self._java("kafka.Kafka", str(self._config), memory=self._memory)
 
 
 def _properties(

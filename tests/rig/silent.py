@@ -1,7 +1,6 @@
 """A server that accepts connections and never says a word."""
 
 import socket
-from types import TracebackType
 from typing import Self
 
 
@@ -14,10 +13,5 @@ class SilentServer:
     def __enter__(self) -> Self:
         return self
 
-    def __exit__(
-        self,
-        kind: type[BaseException] | None,
-        error: BaseException | None,
-        trace: TracebackType | None,
-    ) -> None:
+    def __exit__(self, *_: object) -> None:
         self._listener.close()

@@ -238,7 +238,7 @@ def test_memory_is_bounded_and_what_is_forgotten_is_counted():
         batch = predictions([(i, 1000 + i, i) for i in range(start, start + 500)])
         join.predictions(batch, groups_of(batch), protected_of(batch))
         join.expire(0, 0)
-        assert sum(b.bytes for b in join.blocks) <= 100_000
+        assert join.blocks.bytes <= 100_000
     kept = join.remembered[0]
     assert join.counts["forgotten"] == 20_000 - kept
     assert kept > 1000

@@ -1,21 +1,8 @@
-"""Sections that say who is who: certificates, credentials, tokens."""
+"""Section `http`: where metrics, health and the status page are served, and to whom."""
 
 from pydantic import Field
 
-from agent.config.types import FilePath, Name, Secret, Section, TokenUrl, UserName
-
-
-class OAuthConfig(Section):
-    """Where a token for OAUTHBEARER is had, and as whom (client credentials grant)."""
-
-    token_url: TokenUrl = Field(description="Token endpoint of the authorization server.")
-    client_id: Name = Field(description="Client to log in as.")
-    client_secret: Secret = Field(description="Secret of the client; never shown.")
-    scope: Name | None = Field(default=None, description="Scope to ask for, if any.")
-    cafile: FilePath | None = Field(
-        default=None,
-        description="Authorities to trust at the token endpoint; none: those of the system.",
-    )
+from agent.config.types import FilePath, Name, Port, Secret, Section, Token, UserName
 
 
 class TlsConfig(Section):
@@ -37,3 +24,17 @@ class BasicConfig(Section):
 
     username: UserName = Field(description="Name of the user.")
     password: Secret = Field(description="Password of the user; never shown.")
+
+
+class HttpConfig(Section):
+    """Where metrics, health and the status page are served."""
+
+    host: Name = Field(default="0.0.0.0", description="Address to listen on.")
+    port: Port = Field(default=9108, description="Port to listen on; 0 takes a free one.")
+    tls: TlsConfig | None = Field(default=None, description="Serve over TLS, and only so.")
+    basic: BasicConfig | None = Field(
+        default=None, description="User name and password that all but the probes need."
+    )
+    bearer_token: Token | None = Field(
+        default=None, description="Token that does in place of name and password; never shown."
+    )
