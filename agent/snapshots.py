@@ -45,13 +45,20 @@ def snapshot(
     checkpoints: CheckpointStatus = NO_CHECKPOINTS,
     events: Mapping[str, int] = MappingProxyType({}),
     reload: ReloadStatus = NEVER_RELOADED,
+    is_restored: bool = True,
+    panes_refused: int = 0,
 ) -> Snapshot:
-    """Everything at one moment; `not_ready` says why the agent is not ready, or nothing."""
+    """Everything at one moment.
+
+    `not_ready` says why the agent is not ready, or nothing. `is_restored`: the models have what
+    checkpoints hold of them. `panes_refused` counts messages of the panes topic that fit no model.
+    """
     return Snapshot(
         taken_at=now,
         started_at=started_at,
         ready=not not_ready,
         ready_reason=not_ready,
+        is_restored=is_restored,
         models={name: status(model, lag, now) for name, model in pipeline.models.items()},
         lag=dict(lag),
         checkpoints=checkpoints,
@@ -59,6 +66,7 @@ def snapshot(
         unrouted={key: n for key, n in pipeline.unrouted.items()},
         dead_letters=dict(pipeline.letters.counts),
         events=dict(events),
+        panes_refused=panes_refused,
         page_budget=str(pipeline.config.alerts.page),
         ticket_budget=str(pipeline.config.alerts.ticket),
     )

@@ -203,6 +203,7 @@ def snapshot(*models: ModelStatus) -> Snapshot:
         },
         dead_letters={"sent": 46, "refused": 1, "dropped": 0},
         events={"sent": 11, "refused": 0, "dropped": 0, "waiting": 2},
+        panes_refused=4,
         checkpoints=CheckpointStatus(
             saved_at={"credit": NOW - 7, "churn": NOW - 7},
             failures=2,

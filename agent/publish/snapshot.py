@@ -164,11 +164,13 @@ class Snapshot:
     started_at: float
     ready: bool
     ready_reason: str  # why not ready; empty where it is
+    is_restored: bool = True  # what checkpoints hold of the models, or that they hold nothing
     models: Mapping[str, ModelStatus] = field(default_factory=dict)
     lag: Mapping[TopicPartition, int] = field(default_factory=dict)
     unrouted: Mapping[tuple[str, ...], float] = field(default_factory=dict)  # topic, reason
     dead_letters: Mapping[str, float] = field(default_factory=dict)  # outcome
     events: Mapping[str, float] = field(default_factory=dict)  # outcome, and those `waiting`
+    panes_refused: int = 0  # messages of the panes topic that fit no model here
     checkpoints: CheckpointStatus = field(default_factory=CheckpointStatus)
     reload: ReloadStatus = field(default_factory=ReloadStatus)
     page_budget: str = ""

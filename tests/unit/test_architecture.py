@@ -118,7 +118,7 @@ def test_global_randomness_is_never_drawn(path):
     ("library", "home"),
     [
         ("kafka", "agent/intake/kafka/"),
-        ("prometheus_client", "agent/publish/metrics.py"),
+        ("prometheus_client", "agent/publish/metrics/exposition.py"),
         ("cheroot", ("agent/publish/connections.py", "agent/publish/tls.py")),
         ("werkzeug", "agent/publish/access.py"),
         ("river", "detectors/drift/river.py"),

@@ -19,6 +19,7 @@ from tests.rig.requirements import command
 
 OPENMETRICS = "application/openmetrics-text; version=1.0.0"
 GOLDEN = Path(__file__).parents[1] / "golden" / "metrics.txt"
+COUNTED = ("counter", "histogram")
 HOSTILE = 'a"b\\c\nd <script>é\N{SNOWMAN}'
 
 
@@ -40,6 +41,13 @@ def series(text: str) -> dict[tuple[str, tuple[tuple[str, str], ...]], float]:
 
 def value(text: str, name: str, **labels: str) -> float:
     return series(text)[name, tuple(sorted(labels.items()))]
+
+
+def family_of(name: str) -> str:
+    """The metric that a series belongs to."""
+    for end in ("_bucket", "_sum", "_count"):
+        name = name.removesuffix(end)
+    return name
 
 
 def test_exposition_is_the_golden_one() -> None:
@@ -76,6 +84,27 @@ def test_values_that_are_not_known_are_left_out() -> None:
     assert not any(map(math.isnan, series(text).values()))
     assert ("tocsin_label_coverage_ratio", (("model", "churn"),)) not in series(text)
     assert 'topic="churn.predictions"' not in text  # its lag is not known
+
+
+def test_what_checkpoints_bring_is_absent_until_it_is_restored() -> None:
+    shown = series(exposition(samples.snapshot()))
+    waiting = series(exposition(replace(samples.snapshot(), is_restored=False)))
+    assert waiting.items() <= shown.items()
+    of_models = {m.name for m in METRICS if m.type in COUNTED and "model" in m.labels}
+    hidden = {family_of(name) for name, _ in shown.keys() - waiting.keys()}
+    assert hidden == of_models | {"tocsin_evidence_ratio"}
+    assert hidden.isdisjoint(family_of(name) for name, _ in waiting)
+
+
+def test_what_the_process_counts_does_not_wait_for_a_restore() -> None:
+    unrouted = {("shared", "unknown_model"): 3.0}
+    waiting = replace(samples.snapshot(), is_restored=False, unrouted=unrouted)
+    text = exposition(waiting)
+    labels = {"model": "", "topic": "shared", "reason": "unknown_model"}
+    assert value(text, "tocsin_rejected_total", **labels) == 3
+    counted = {m.name for m in METRICS if m.type in COUNTED and "model" not in m.labels}
+    assert counted <= {family_of(name) for name, _ in series(text)}
+    assert value(text, "tocsin_blind", model="churn", reason="too_few") == 1
 
 
 def test_a_cleared_alarm_falls_to_zero_unless_it_stands_again() -> None:
