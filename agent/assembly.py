@@ -19,7 +19,9 @@ from agent.intake.kafka import (
     StateTopic,
     ensure_topic,
     partition_counts,
+    values_from,
 )
+from agent.intake.source import TopicPartition
 from agent.loop import Loop
 from agent.pipeline import Pipeline
 from agent.publish.dead_letters import DeadLetters, Letters, NoLetters
@@ -67,7 +69,7 @@ def exchange_of(
         ensure_topic(settings, topic, partitions=PARTITIONS, configs=configs, timeout=2.0)
         return partition_counts(settings, timeout=2.0)[topic]
 
-    return Exchange(pipeline, topic, sink, prepare)
+    return Exchange(pipeline, topic, sink, prepare, int(config.kafka.memory))
 
 
 @contextmanager
@@ -108,5 +110,10 @@ def assembled(config: Config) -> Iterator[Loop]:
         medium = medium_of(config, settings)
         stack.callback(medium.close)
         interval = config.checkpoint.interval / 1000
-        keeper = Keeper(pipeline, Checkpoints(medium), time.time, interval, exchange)
+
+        def panes_from(at: TopicPartition, offset: int) -> list[bytes]:
+            return values_from(settings, at, offset, STATE_SECONDS)
+
+        checkpoints = Checkpoints(medium)
+        keeper = Keeper(pipeline, checkpoints, time.time, interval, exchange, panes_from)
         yield Loop(source, pipeline, events, SteadyClock(), keeper=keeper, exchange=exchange)

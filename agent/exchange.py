@@ -22,6 +22,7 @@ from agent.errors import TocsinError
 from agent.fold import Closed, Fold
 from agent.intake.source import RawBatch, TableBatch, TopicPartition
 from agent.model import Model
+from agent.panes import FOREVER, NEVER
 from agent.pipeline import Pipeline
 
 PARTITIONS = 12  # of a panes topic that is created: so many agents can judge side by side
@@ -58,13 +59,20 @@ class Exchange:
         Sends to it.
     prepare
         Makes sure that it exists and returns its number of partitions; raises TocsinError.
+    memory
+        Bytes of panes that may wait here for partitions that are behind.
     """
 
     def __init__(
-        self, pipeline: Pipeline, topic: str, outlet: Outlet, prepare: Callable[[], int]
+        self,
+        pipeline: Pipeline,
+        topic: str,
+        outlet: Outlet,
+        prepare: Callable[[], int],
+        memory: int,
     ) -> None:
         self._pipeline, self.topic, self._outlet = pipeline, topic, outlet
-        self._prepare = prepare
+        self._prepare, self._memory = prepare, memory
         self.partitions = 0  # not known yet
         self.problem = ""
         self.refused = 0  # messages that fit no model here
@@ -149,13 +157,48 @@ class Exchange:
             try:
                 name, closed = decode_closed(value or b"", layouts, group)
                 if closed is not None and offset >= self._taken(models[name]):
-                    models[name].merge.take(closed)
+                    self._merge(models[name], closed, offset)
             except Exception as error:  # whatever it says: others may write to the topic, too
                 self.refused += 1
                 self._log.warning("panes do not fit", offset=offset, problem=str(error))
         for model in models.values():
-            model.taken = max(self._taken(model), int(batch.offsets[-1]) + 1)
+            following = min([int(batch.offsets[-1]) + 1, *model.left_out.values()])
+            model.taken = max(self._taken(model), following)
             model.taken_of = (batch.topic, batch.partition)
+
+    def _merge(self, model: Model, closed: Closed, offset: int) -> None:
+        """Take in what a partition has closed, or leave it where it is until others have come."""
+        number, merge = closed.partition, model.merge
+        if closed.before <= merge.frontier.get(number, NEVER):
+            return  # known
+        is_ahead = number in model.left_out or (self._is_full() and not merge.waits_for(number))
+        if is_ahead:
+            model.left_out.setdefault(number, offset)  # what follows would hide it: see `Merge`
+        else:
+            merge.take(closed)
+
+    def _is_full(self) -> bool:
+        return sum(m.merge.ahead() for m in self._pipeline.started() if m.is_judged) > self._memory
+
+    def again(self) -> dict[TopicPartition, int]:
+        """Partitions of the panes topic to read again, and from where: what was left out is due.
+
+        Nothing is asked for twice where `read_again` is told that it was done.
+        """
+        found: dict[TopicPartition, int] = {}
+        models = [m for m in self._pipeline.started() if m.is_judged and m.left_out]
+        due = {self.partition_of(m.name) for m in models if any(map(m.merge.waits_for, m.left_out))}
+        for model in models:
+            at = (self.topic, self.partition_of(model.name))
+            if at[1] in due:
+                found[at] = min([found.get(at, FOREVER), *model.left_out.values()])
+        return found
+
+    def read_again(self, at: TopicPartition) -> None:
+        """All that was left out of a partition of the panes topic comes once more."""
+        for model in self._pipeline.started():
+            if self.partition_of(model.name) == at[1]:
+                model.left_out.clear()
 
     def _taken(self, model: Model) -> int:
         """The next message that it needs; what it knows of another partition is of no use."""
@@ -169,13 +212,6 @@ class Exchange:
         numbers = {self.partition_of(m.name) for m in self._pipeline.started() if m.is_judged}
         ats = [(self.topic, number) for number in numbers]
         return {at: position for at in ats if (position := self.position(at)) is not None}
-
-    def expect(self, counts: Callable[[str], int]) -> None:
-        """Wait for every partition of a model's topics; `counts` says how many a topic has."""
-        for model in self._pipeline.started():
-            size = max(map(counts, self._pipeline.topics_of(model.name)))
-            if size:  # else it is not known now, which is not to say that there are none
-                model.merge.expected = frozenset(range(size))
 
     def position(self, at: TopicPartition) -> int | None:
         """The next message of a partition of the panes topic that some model here needs."""

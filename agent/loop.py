@@ -11,7 +11,7 @@ import structlog
 from agent.checkpoint.keeper import Keeper, Unkept
 from agent.control import Answer, Command, Commands
 from agent.exchange import Exchange
-from agent.intake.source import RawBatch, Source, TableBatch, TopicPartition
+from agent.intake.source import Places, RawBatch, Source, TableBatch, TopicPartition
 from agent.model import Model
 from agent.orders import carry_out
 from agent.pipeline import Pipeline
@@ -23,7 +23,7 @@ from agent.snapshots import snapshot
 POLL_SECONDS = 0.5
 SNAPSHOT_SECONDS = 1.0
 LETTERS_SECONDS = 1.0  # how long a commit waits for dead letters
-PLACE_SECONDS = 5.0  # until it is tried again to read partitions from where they were read to
+PLACE_SECONDS = 2.0  # until it is tried again to read partitions from where they were read to
 UNTOLD = 100  # events of a model that are remembered to be told again
 HOPELESSLY_BEHIND = 1_000_000  # records of lag from which the agent is not ready
 
@@ -52,8 +52,8 @@ class LiveSource(Source, Protocol):
     def waiting(self) -> frozenset[TopicPartition]:
         """Assigned partitions that are not read before `place` says from where."""
 
-    def place(self, places: Mapping[TopicPartition, int | None]) -> bool:
-        """Read these partitions from there on; whether that could be done."""
+    def place(self, places: Mapping[TopicPartition, Places]) -> bool:
+        """Read each of these on at the first of its places; whether that could be done."""
 
 
 class Reloading(Protocol):
@@ -104,8 +104,14 @@ class Loop:
         self._log = structlog.get_logger("agent.loop")
         self.commands = Commands()
         self.reload: Reloading | None = None
+        self._is_restored = keeper is None
         self.latest = snapshot(
-            pipeline, {}, self._started, self._started, "starting", CheckpointStatus()
+            pipeline,
+            {},
+            self._started,
+            self._started,
+            "starting",
+            is_restored=self._is_restored,
         )
 
     def run(self, stop: Callable[[], bool]) -> None:
@@ -126,8 +132,7 @@ class Loop:
         self._place()
         batches = self._source.poll(POLL_SECONDS)
         self._pipeline.assign(self._source.assignment() - self._source.waiting())
-        if self._exchange is not None:
-            self._exchange.expect(self._source.partitions_of)
+        self._pipeline.expect(self._source.partitions_of)
         self._take(batches, now)
         # A partition whose records are not handed over is not silent.
         if not self._source.problem and not self._source.waiting():
@@ -135,6 +140,7 @@ class Loop:
         alarms = self._pipeline.close()
         self._unsaved |= bool(batches or alarms)
         self._hand_on()
+        self._take_up()
         self._pace()
         if alarms:
             self._announce([self._event(alarm) for alarm in alarms])
@@ -162,9 +168,18 @@ class Loop:
         """Send what was closed to those who judge it."""
         if self._exchange is None:
             return
-        if self._exchange.is_uncertain and (self._keeper.due or not self._keeper.problem):
+        is_well = not (self._keeper.problem or self._source.problem)
+        if self._exchange.is_uncertain and (self._keeper.due or is_well):
             self._save()
         self._exchange.send()
+
+    def _take_up(self) -> None:
+        """Read again what was left out of the panes topic, where it is due."""
+        if self._exchange is None or self._source.waiting():
+            return
+        for at, offset in self._exchange.again().items():
+            if self._source.place({at: [offset]}):
+                self._exchange.read_again(at)
 
     def _pace(self) -> None:
         """Read no further for now what is far ahead of the rest, or what nobody would take."""
@@ -201,14 +216,16 @@ class Loop:
         if not self._source.waiting():
             if self._exchange is not None and self._stands_by:
                 self._keeper.stand_by()
+                self._is_restored = False
             return
         if self.clock() < self._place_at:
             return
         places = self._keeper.place(self._source.assignment())
         is_placed = places is not None and self._source.place(places)
-        if places is not None and not is_placed:
+        if not is_placed:
             self._place_at = self.clock() + PLACE_SECONDS
         if is_placed:
+            self._is_restored = True
             for model in self._pipeline.started():
                 for event in model.untold:
                     self._events.publish(msgspec.json.decode(event))
@@ -234,8 +251,9 @@ class Loop:
         # What is committed is not read again: its dead letters should be out by then.
         self._pipeline.letters.settle(LETTERS_SECONDS)
         self._unsaved = not self._keeper.save()
-        if not self._unsaved:
-            self._source.commit(self._keeper.safe)
+        # What a zombie writes nobody reads: that the group knows this agent shows it is none.
+        if not self._unsaved and self._source.commit(self._keeper.safe):
+            self._keeper.confirm_own()
 
     def _carry_out(self, command: Command) -> Answer:
         if not self._is_settled:
@@ -266,6 +284,8 @@ class Loop:
                 self._kept(),
                 self._events.counts,
                 self._reloaded(),
+                self._is_restored,
+                self._exchange.refused if self._exchange is not None else 0,
             )
 
     def _reloaded(self) -> ReloadStatus:

@@ -66,7 +66,7 @@ class Merge:
 
     def __init__(self, layout: Layout, topics: tuple[str, str], versions: Vocabulary) -> None:
         self._layout, self._versions = layout, versions
-        self.expected: frozenset[int] = frozenset()  # partitions to wait for, beside those at hand
+        self.expected: frozenset[int] = frozenset()  # all partitions there are; none: not known yet
         self.frontier: dict[int, int] = {}  # first pane that each partition has not closed
         self.facts: dict[int, Facts] = {}
         self.pending: dict[int, Pending] = {}
@@ -96,10 +96,23 @@ class Merge:
         bucket = np.where(moved, pane, entries.bucket)
         return Entries(pane, bucket, entries.cell, entries.weight)
 
-    def complete(self, at_hand: Iterable[int]) -> int:
-        """First pane that not every partition has closed."""
-        waited = {*at_hand, *self.expected, *self.frontier}
+    def complete(self, at_hand: Iterable[int] = ()) -> int:
+        """First pane that not every partition has closed.
+
+        Where it is known which partitions there are, what is remembered of others holds nobody up.
+        """
+        waited = {*at_hand, *(self.expected or self.frontier)}
         return min((self.frontier.get(number, NEVER) for number in waited), default=NEVER)
+
+    def waits_for(self, number: int) -> bool:
+        """Has no partition closed less than that one?"""
+        return self.frontier.get(number, NEVER) <= self.complete()
+
+    def ahead(self) -> int:
+        """Bytes of panes that wait for a partition that is behind."""
+        complete = self.complete()
+        stores = (s for p in self.pending.values() for s in (p.detected, p.shown))
+        return sum(store.bytes_from(complete) for store in stores)
 
     def close(self, before: int) -> tuple[Entries, Entries, list[tuple[TopicPartition, Ranges]]]:
         """Take out all panes below `before`, of all partitions together: detected and shown.

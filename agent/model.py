@@ -128,6 +128,7 @@ class Model:
         self.is_judged = True  # by this agent
         self.taken = 0  # the next message of the panes topic to take in
         self.taken_of = ("", 0)  # and the partition that it is of
+        self.left_out: dict[int, int] = {}  # by partition that is too far ahead: its first message
         self.untold: list[bytes] = []  # events not known to have been delivered
         self.refuse: Refuse = nobody
         self.traffic_ends = FOREVER  # the end of a recording is no silence
@@ -347,7 +348,7 @@ class Model:
     def watermark(self) -> int:
         """Event time up to which every partition is complete, milliseconds."""
         if self.is_shared:
-            complete = self.merge.complete(())
+            complete = self.merge.complete()
             return complete * self.pane if complete > NEVER else NEVER
         return min((fold.watermark for fold in self.folds.values()), default=NEVER)
 

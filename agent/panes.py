@@ -10,6 +10,7 @@ Ints = NDArray[np.int64]
 NEVER = -(2**62)  # before every event
 FOREVER = 2**62  # after every event
 COMPACT_AFTER = 64  # pieces of a store before it sums them up
+ENTRY_BYTES = 32  # of pane, bucket, cell and weight
 
 
 @dataclass(slots=True)
@@ -128,6 +129,10 @@ class OpenPanes:
             self.parts.append(entries)
             if len(self.parts) > COMPACT_AFTER:
                 self.parts = [summed(self.parts)]
+
+    def bytes_from(self, pane: int) -> int:
+        """Memory of the panes from that one on."""
+        return ENTRY_BYTES * sum(int((part.pane >= pane).sum()) for part in self.parts)
 
     def capture(self) -> Entries:
         """All that is held, in order."""

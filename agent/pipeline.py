@@ -1,14 +1,14 @@
 """All models: batches are led to them, panes closed, alarms collected."""
 
 from collections import Counter
-from collections.abc import Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from functools import partial
 
 import numpy as np
 
 from agent.config import Config, ModelConfig
 from agent.intake.decode import route, rows_of
-from agent.intake.source import RawBatch, TableBatch, TopicPartition
+from agent.intake.source import Places, RawBatch, TableBatch, TopicPartition
 from agent.learning import Learner
 from agent.model import Model, Recorder
 from agent.panes import NEVER
@@ -17,7 +17,7 @@ from agent.publish.dead_letters import Letters, NoLetters
 from agent.publish.snapshot import Alarm
 from detectors.profile import Profile
 
-SKEW = 3_600_000  # ms of event time that one partition may be ahead of another
+SKEW = 60_000  # ms of event time that one partition may be ahead of another
 
 
 class Pipeline:
@@ -52,6 +52,7 @@ class Pipeline:
         for name in watched:
             self.reset(name)
         self.unrouted: Counter[tuple[str, str]] = Counter()  # topic, reason
+        self._routed: dict[TopicPartition, int] = {}  # the next record that counts as such
         self._readers: dict[str, list[tuple[str, bool]]] = {}
         for name, model in watched.items():
             self._readers.setdefault(model.predictions.topic, []).append((name, True))
@@ -96,6 +97,11 @@ class Pipeline:
         if isinstance(batch, TableBatch):
             return {name: rows_of(batch, path, name) for name in names}
         parts, rejected = route(batch, path, names)
+        at = (batch.topic, batch.partition)
+        # A model may need records again that others do not: they are told of once.
+        known = self._routed.get(at, 0)
+        rejected = [r for r in rejected if batch.offsets[r.index] >= known]
+        self._routed[at] = max(known, int(batch.offsets[-1]) + 1)
         self.unrouted.update((batch.topic, rejection.reason) for rejection in rejected)
         self.letters.refuse("", batch, rejected)
         return parts
@@ -131,11 +137,16 @@ class Pipeline:
         """Topics of a model's predictions and feedback."""
         return _topics(self.config.models[name])
 
-    def position(self, at: TopicPartition) -> int | None:
-        """The next record of a partition that some model needs; None where one has none yet."""
-        found = [self.model(name).position(at) for name, _ in self._readers.get(at[0], [])]
-        known = [p for p in found if p is not None]
-        return min(known) if len(known) == len(found) and known else None
+    def next_of(self, at: TopicPartition) -> Places:
+        """The next record of a partition that each model needs; None of one that has none yet."""
+        return [self.model(name).position(at) for name, _ in self._readers.get(at[0], [])]
+
+    def expect(self, counts: Callable[[str], int]) -> None:
+        """Wait for every partition of a model's topics; `counts` says how many a topic has."""
+        for model in self.started():
+            size = max(map(counts, self.topics_of(model.name)))
+            if size:  # else it is not known now, which is not to say that there are none
+                model.merge.expected = frozenset(range(size))
 
     def positions(self) -> dict[TopicPartition, int]:
         """Where to read each partition on so that no model misses anything."""

@@ -8,11 +8,13 @@ what it has already.
 
 from collections import Counter
 from collections.abc import Callable, Iterable, Iterator, Mapping
+from contextlib import suppress
 
 import structlog
 
 from agent.checkpoint.record import (
     ModelRecord,
+    decode_closed,
     decode_fold,
     decode_model,
     decode_profile,
@@ -22,9 +24,10 @@ from agent.checkpoint.record import (
     model_name,
 )
 from agent.checkpoint.store import Checkpoints, Found
+from agent.errors import TocsinError
 from agent.exchange import Exchange
 from agent.fold import Fold
-from agent.intake.source import TopicPartition
+from agent.intake.source import Places, TopicPartition
 from agent.learning import Learner
 from agent.model import Model
 from agent.pipeline import Pipeline
@@ -35,7 +38,6 @@ RESTORED, NONE, REFUSED, DAMAGED = "restored", "none", "refused", "damaged"
 PATIENCE = 10  # a checkpoint that takes so long is written that many times more seldom
 
 Part = tuple[str, Model | Fold]  # of the model of that name
-Places = Mapping[TopicPartition, int | None]
 
 
 class Unkept:
@@ -49,9 +51,9 @@ class Unkept:
         self._pipeline = pipeline
         self.safe: dict[TopicPartition, int] = {}
 
-    def place(self, assigned: frozenset[TopicPartition]) -> Places | None:
+    def place(self, assigned: frozenset[TopicPartition]) -> Mapping[TopicPartition, Places] | None:
         """Read on where the group was."""
-        return dict.fromkeys(assigned)
+        return {at: [None] for at in assigned}
 
     def save(self) -> bool:
         """Nothing is kept."""
@@ -59,6 +61,9 @@ class Unkept:
         return True
 
     def confirm(self) -> None:
+        """Nothing is kept."""
+
+    def confirm_own(self) -> None:
         """Nothing is kept."""
 
     def stand_by(self) -> None:
@@ -80,6 +85,9 @@ class Keeper:
         Seconds between two checkpoints, at least.
     exchange
         Where several agents do the work: how panes go from one to another.
+    panes_from
+        Where several agents did it before: the messages of a partition of the panes topic from an
+        offset on. Raises TocsinError.
     """
 
     def __init__(
@@ -89,7 +97,9 @@ class Keeper:
         clock: Callable[[], float],
         interval: float,
         exchange: Exchange | None = None,
+        panes_from: Callable[[TopicPartition, int], Iterable[bytes]] = lambda at, offset: (),
     ) -> None:
+        self._panes_from = panes_from
         self._pipeline, self._checkpoints = pipeline, checkpoints
         self._clock, self._interval = clock, interval
         self._exchange = exchange
@@ -103,11 +113,10 @@ class Keeper:
         self.problem = ""
         pipeline.keep(is_shared=exchange is not None)
 
-    def place(self, assigned: frozenset[TopicPartition]) -> Places | None:
+    def place(self, assigned: frozenset[TopicPartition]) -> Mapping[TopicPartition, Places] | None:
         """Restore all models from what is remembered of these partitions.
 
-        Returns where to read each partition on (None: where the group was), or None where what is
-        remembered cannot be had now.
+        Returns where to read each partition on, or None where what is remembered cannot be had now.
         """
         judged = frozenset(self._pipeline.models)
         if self._exchange is not None:
@@ -130,13 +139,19 @@ class Keeper:
             self._pipeline.reset(name).is_judged = name in judged
             if name in judged or own:
                 self._restore(name, own, found, name in judged)
+        if self._exchange is None:
+            try:
+                self._merge_closed()
+            except TocsinError as error:
+                self.problem = str(error)
+                return None
         self._wait(self._interval)
-        return {at: self._position(at) for at in assigned}
+        return {at: self._next_of(at) for at in assigned}
 
-    def _position(self, at: TopicPartition) -> int | None:
+    def _next_of(self, at: TopicPartition) -> Places:
         if self._exchange is not None and at[0] == self._exchange.topic:
-            return self._exchange.position(at)
-        return self._pipeline.position(at)
+            return [self._exchange.position(at)]
+        return self._pipeline.next_of(at)
 
     def _restore(
         self, name: str, numbers: Iterable[int], found: Mapping[str, Found], is_judged: bool
@@ -163,12 +178,24 @@ class Keeper:
                 self._refused(log, f"partition {number}", error)
                 continue
             self.outcomes[RESTORED] += 1
-            if self._exchange is None:
-                for closed in fold.outbox:
-                    model.merge.take(closed)
         model.is_judged = is_judged
         if isinstance(model, Model):  # while learning there is nothing to save, and no age
             self.saved_at[name] = self._clock()
+
+    def _merge_closed(self) -> None:
+        """Merge what partitions have closed; first what several agents had sent and not merged."""
+        group = self._pipeline.config.kafka.group_id
+        for model in self._pipeline.started():
+            if model.taken_of[0]:
+                for message in self._panes_from(model.taken_of, model.taken):
+                    with suppress(StateError):  # others' messages
+                        _, closed = decode_closed(message, {model.name: model.layout}, group)
+                        if closed is not None:
+                            model.merge.take(closed)
+                model.taken, model.taken_of = 0, ("", 0)
+            for _, fold in sorted(model.folds.items()):
+                for closed in fold.outbox:
+                    model.merge.take(closed)
 
     def _looked_up(self, found: Found, log: "structlog.stdlib.BoundLogger") -> bytes | None:
         if found.problems:
@@ -242,6 +269,12 @@ class Keeper:
         self.saved_at = dict.fromkeys(self.saved_at, self._clock())
         self._wait(self._interval)
 
+    def confirm_own(self) -> None:
+        """What was just saved is what whoever has these partitions next goes on from."""
+        for model in self._pipeline.started():
+            for fold in model.folds.values():
+                fold.is_certain = True
+
     def stand_by(self) -> None:
         """Nothing is this agent's any more, neither to fold nor to judge."""
         if any(model.is_judged or model.folds for model in self._pipeline.started()):
@@ -279,7 +312,6 @@ class Keeper:
     def _remembered(self, models: Iterable[Model]) -> None:
         for model in models:
             for fold in model.folds.values():
-                fold.is_certain = True
                 if self._exchange is None:
                     fold.remembered()
             if model.folds or model.is_judged:

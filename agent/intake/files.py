@@ -140,8 +140,9 @@ class FileSource:
         reading = {stream.topic for stream in self._streams if not stream.ended}
         return {(t, p): -1 if t in reading else 0 for t, p in self.assignment()}
 
-    def commit(self, offsets: Mapping[TopicPartition, int]) -> None:
+    def commit(self, offsets: Mapping[TopicPartition, int]) -> bool:
         """Do nothing: a file is always read from its start."""
+        return True
 
     def close(self) -> None:
         """Stop reading."""

@@ -13,7 +13,7 @@ import msgspec
 import numpy as np
 from numpy.typing import NDArray
 
-from agent.intake.source import RawBatch, TableBatch, TopicPartition
+from agent.intake.source import Places, RawBatch, TableBatch, TopicPartition
 
 REGIONS = ("north", "south", "east", "west")
 CHANNELS = ("web", "branch", "partner")
@@ -204,7 +204,7 @@ class SimulatedSource:
         """None: it is read from its beginning."""
         return frozenset()
 
-    def place(self, places: Mapping[TopicPartition, int | None]) -> bool:
+    def place(self, places: Mapping[TopicPartition, Places]) -> bool:
         """Nowhere to go back to."""
         return True
 
@@ -212,8 +212,9 @@ class SimulatedSource:
         """Never behind."""
         return {(topic, 0): 0 for topic in self._topics}
 
-    def commit(self, offsets: Mapping[TopicPartition, int]) -> None:
+    def commit(self, offsets: Mapping[TopicPartition, int]) -> bool:
         """Nothing to remember."""
+        return True
 
     def close(self) -> None:
         """Nothing to free."""

@@ -9,6 +9,7 @@ from numpy.typing import NDArray
 
 TopicPartition = tuple[str, int]
 Headers = Sequence[tuple[str, bytes | None]]
+Places = Sequence[int | None]  # offsets to read on at; None is where the group was
 
 
 @dataclass(frozen=True, slots=True)
@@ -73,8 +74,11 @@ class Source(Protocol):
     def lag(self) -> Mapping[TopicPartition, int]:
         """Records between the position and the end, for each assigned partition (-1: unknown)."""
 
-    def commit(self, offsets: Mapping[TopicPartition, int]) -> None:
-        """Remember these as the next offsets to read. Only what was processed is ever committed."""
+    def commit(self, offsets: Mapping[TopicPartition, int]) -> bool:
+        """Remember these as the next offsets to read. Only what was processed is ever committed.
+
+        Whether it was done, and the group still knows this reader.
+        """
 
     def close(self) -> None:
         """Leave the group and free everything; safe to call twice."""

@@ -9,6 +9,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 from kafka import KafkaAdminClient, KafkaProducer
+from kafka.admin import MemberToRemove
 from kafka.structs import TopicPartition
 
 from agent.errors import UnreachableError, UsageError
@@ -471,10 +472,10 @@ def test_a_topic_that_ends_before_what_is_remembered_of_it_is_told(
         deadline = time.monotonic() + 30
         while not source.waiting():
             assert not source.poll(0.2) and time.monotonic() < deadline
-        assert not source.place({(topic, 0): 11})
+        assert not source.place({(topic, 0): [11]})
         assert "ends before what is remembered of it (partition 0: 10 < 11)" in source.problem
         assert not source.poll(0.5) and source.waiting()
-        assert source.place({(topic, 0): 4})
+        assert source.place({(topic, 0): [4]})
         assert source.problem == ""
         assert read(source, 6) == {(topic, 0): numbers(4, 10)}
         assert source.missed == {topic: 0}
@@ -498,7 +499,7 @@ def test_what_was_handed_over_and_is_not_remembered_comes_again_after_a_rebalanc
                 assert source.poll(0.2) == []
             counts = {len(source.assignment()) for source in sources}
         for source in sources:
-            assert source.place(dict.fromkeys(source.assignment()))
+            assert source.place({at: [None] for at in source.assignment()})
 
     with closing(KafkaSource(settings, [topic], held=True)) as first:
         placed([first])
@@ -513,3 +514,50 @@ def test_what_was_handed_over_and_is_not_remembered_comes_again_after_a_rebalanc
             (own,), (other,) = first.assignment(), second.assignment()
             assert read(first, len(before[own])) == {own: before[own]}
             assert read(second, len(before[other])) == {other: before[other]}
+
+
+def waiting(source: KafkaSource) -> None:
+    """Poll until partitions wait for their place."""
+    deadline = time.monotonic() + 30
+    while not source.waiting():
+        assert not source.poll(0.2) and time.monotonic() < deadline
+
+
+@pytest.mark.kafka
+def test_a_partition_is_read_on_at_the_first_of_its_places(
+    on_kafka: KafkaSettings, fresh: Fresh
+) -> None:
+    """Models that share it were not read equally far."""
+    topic = fresh("topic")
+    ensure_topic(on_kafka, topic)
+    send(on_kafka, topic, numbers(0, 10))
+    with closing(KafkaSource(on_kafka, [topic], held=True)) as source:
+        waiting(source)
+        assert source.place({(topic, 0): [6]})
+        assert read(source, 4) == {(topic, 0): numbers(6, 10)}
+        assert source.commit({(topic, 0): 6})
+        for places, first in (([8, None], 6), ([None, 3], 3), ([8], 8), ([None], 6)):
+            assert source.place({(topic, 0): places})
+            assert read(source, 10 - first) == {(topic, 0): numbers(first, 10)}
+
+
+@pytest.mark.kafka
+def test_who_is_no_member_any_more_has_committed_nothing(
+    on_kafka: KafkaSettings, fresh: Fresh
+) -> None:
+    """What it has read since is another's to tell."""
+    topic, group = fresh("topic"), on_kafka.group_id
+    ensure_topic(on_kafka, topic)
+    send(on_kafka, topic, numbers(0, 10))
+    with closing(KafkaSource(on_kafka, [topic], held=True)) as source:
+        assert not source.commit({(topic, 0): 1})
+        waiting(source)
+        assert source.place({(topic, 0): [None]})
+        assert source.commit({}), "though it has read nothing yet"
+        admin = KafkaAdminClient(bootstrap_servers=on_kafka.bootstrap_servers)
+        assert source._consumer is not None
+        member = source._consumer._coordinator._generation.member_id
+        assert admin.remove_group_members(group, [MemberToRemove(member_id=member)])
+        admin.close()
+        assert not source.commit({(topic, 0): 5})
+        assert source.problem == ""

@@ -3,7 +3,6 @@
 import time
 
 import pytest
-from kafka import errors
 
 from agent.checkpoint.store import Checkpoints
 from agent.intake.kafka import KafkaSettings, StateTopic, partition_counts
@@ -83,14 +82,11 @@ def test_without_a_broker_it_says_so_in_time():
     medium.close()
 
 
-def test_a_topic_that_a_broker_does_not_know_now_is_not_an_empty_one():
-    class Consumer:
-        def partitions_for_topic(self, topic):
-            return set()
-
-    medium = StateTopic(KafkaSettings(f"127.0.0.1:{free_port()}"), "tocsin.state")
-    with pytest.raises(errors.KafkaError):
-        medium._read(Consumer(), ["credit"])
+def test_a_topic_that_a_broker_does_not_know_now_is_not_an_empty_one(kafka):
+    medium = StateTopic(KafkaSettings(kafka.bootstrap), "tocsin.state.elsewhere", 5.0)
+    assert medium.load(["credit"]) is None
+    assert "its partitions are not known now" in medium.problem
+    medium.close()
 
 
 def test_groups_that_share_a_topic_do_not_see_each_other(kafka):

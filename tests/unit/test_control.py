@@ -112,6 +112,7 @@ class Source:
 
     def commit(self, offsets):
         self.committed.append(dict(offsets))
+        return True
 
     def close(self):
         pass

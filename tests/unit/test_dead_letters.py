@@ -145,6 +145,12 @@ def test_what_decoders_and_routing_reject_is_handed_over_once(tmp_path):
     assert reasons.pop(("p", "duplicate")) == 1
     assert sum(reasons.values()) == len(kept.letters)
     assert reasons["p", "undecodable"] == reasons["p", "unknown_model"] == 1
+    # A model may need records again that another has.
+    pipe.take(raw(values[:4], "p", first=10), START + 10**6, 0.0)
+    assert snapshot(pipe, {}, 0.0, 0.0, "").unrouted == picture.unrouted
+    assert len(kept.letters) == 5
+    pipe.take(raw([b"{"], "p", first=16), START + 10**6, 0.0)
+    assert pipe.unrouted["p", "undecodable"] == 2
 
 
 def test_keys_and_headers_follow_their_record_through_a_shared_topic(tmp_path):

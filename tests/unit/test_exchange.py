@@ -67,18 +67,19 @@ class Broker:
 class Member:
     """One agent of the group."""
 
-    def __init__(self, config, broker, medium, batch=200):
+    def __init__(self, config, broker, medium, batch=200, memory=2**24):
         self.broker, self.batch, self.alarms = broker, batch, {}
         self.pipeline = Pipeline(config)
-        self.exchange = Exchange(self.pipeline, PANES, broker, lambda: PANES_PARTITIONS)
+        self.exchange = Exchange(self.pipeline, PANES, broker, lambda: PANES_PARTITIONS, memory)
         checkpoints = Checkpoints(medium)
         self.keeper = Keeper(self.pipeline, checkpoints, lambda: 0.0, 10.0, self.exchange)
-        self.at = {}
+        self.at, self.ahead, self.read_again = {}, 0, 0
 
     def assigned(self, share):
-        self.at = {at: offset or 0 for at, offset in self.keeper.place(share).items()}
+        places = self.keeper.place(share).items()
+        self.at = {at: min(offset or 0 for offset in offsets) for at, offsets in places}
         self.pipeline.assign([at for at in share if at[0] != PANES])
-        self.exchange.expect(lambda topic: PARTITIONS)
+        self.pipeline.expect(lambda topic: PARTITIONS)
         return self
 
     def turn(self, save=True):
@@ -92,10 +93,15 @@ class Member:
             self.at[batch.topic, batch.partition] = int(batch.offsets[-1]) + 1
         for alarm in self.pipeline.close():
             self.alarms[alarm.id] = alarm_result(alarm)
+        self.ahead = max(self.ahead, *(m.merge.ahead() for m in self.pipeline.started()))
+        for at, offset in self.exchange.again().items():
+            self.exchange.read_again(at)
+            self.at[at], self.read_again = offset, self.read_again + 1
         assert not self.exchange.is_uncertain
         self.exchange.send()
         if save:
             assert self.keeper.save()
+            self.keeper.confirm_own()
         return any(read)
 
 
@@ -180,6 +186,91 @@ def test_several_agents_end_as_one_does(config, fresh, alone, count):
     state, alarms = alone
     assert remembered(medium) == state
     assert {k: v for member in members for k, v in member.alarms.items()} == alarms
+
+
+MEMORY = 400_000
+
+
+def far_apart(config, broker, medium, memory=MEMORY):
+    """Three agents that read a backlog, the last of them a tenth as fast as the others."""
+    return [
+        Member(config, broker, medium, batch, memory).assigned(broker.share(i, 3))
+        for i, batch in enumerate((60, 50, 8))
+    ]
+
+
+def test_panes_of_who_is_ahead_wait_in_the_topic(config, fresh, alone):
+    medium = Memory()
+    members = far_apart(config, fresh, medium)
+    judge = next(m for m in members if m.pipeline.model("credit").is_judged)
+    one_turn = 100_000  # closed by all partitions of an agent that is waited for
+    finish(members)
+    assert judge.read_again > 3
+    assert judge.ahead < MEMORY + one_turn
+    state, alarms = alone
+    assert remembered(medium) == state
+    assert judge.alarms == alarms
+
+
+def test_without_a_bound_they_would_wait_in_memory(config, fresh):
+    members = far_apart(config, fresh, Memory(), 2**40)
+    finish(members)
+    assert max(m.ahead for m in members) > 3 * MEMORY
+    assert not any(m.read_again for m in members)
+
+
+def test_what_waits_in_the_topic_outlives_the_judge(config, fresh, alone):
+    medium, rung, left_out = Memory(), {}, 0
+    for _ in range(6):
+        members = far_apart(config, fresh, medium)
+        for _ in range(15):
+            for member in members:
+                member.turn()
+        rung |= {k: v for m in members for k, v in m.alarms.items()}
+        left_out += any(m.pipeline.model("credit").left_out for m in members)
+    assert left_out >= 3
+    members = far_apart(config, fresh, medium)
+    finish(members)
+    state, alarms = alone
+    assert remembered(medium) == state
+    assert rung | {k: v for m in members for k, v in m.alarms.items()} == alarms
+
+
+@pytest.mark.parametrize("are_left", [True, False])
+def test_one_agent_goes_on_where_several_stopped(config, fresh, alone, are_left):
+    """What they had sent and nobody had merged is read from the topic, once."""
+    medium, rung, asked = Memory(), {}, []
+    members = far_apart(config, fresh, medium)
+    for _ in range(40):
+        for member in members:
+            member.turn()
+    rung |= {k: v for m in members for k, v in m.alarms.items()}
+
+    def panes_from(at, offset):
+        asked.append(at)
+        return fresh.panes[at[1]][offset:] if are_left else []
+
+    for _ in range(2):  # at first it dies before its first checkpoint
+        pipeline = Pipeline(config)
+        keeper = Keeper(pipeline, Checkpoints(medium), lambda: 0.0, 10.0, panes_from=panes_from)
+        places = keeper.place(frozenset(fresh.log.topics))
+    pipeline.assign(fresh.log.topics)
+    pipeline.expect(lambda topic: PARTITIONS)
+    ats = {at: min(offset or 0 for offset in offsets) for at, offsets in places.items()}
+    for _ in range(20):
+        for at, start in ats.items():
+            if batch := fresh.log.read(at, start, 100):
+                pipeline.take(batch, LATEST, 0.0)
+                ats[at] = start + len(batch)
+        rung |= {a.id: alarm_result(a) for a in pipeline.close()}
+    for _ in range(2):
+        keeper.save()
+    keeper.place(frozenset(fresh.log.topics))
+    (judged,) = {at for at in asked}
+    assert judged[0] == PANES and len(asked) == 2, "once it has a checkpoint it asks no more"
+    state, alarms = alone
+    assert (remembered(medium) == state) is are_left
+    assert not are_left or rung == alarms
 
 
 @pytest.mark.parametrize("seed", [1, 2])
@@ -298,16 +389,16 @@ def test_nothing_is_judged_before_it_is_known_which_partitions_there_are(config,
     members = [Member(config, fresh, medium).assigned(fresh.share(i, 2)) for i in range(2)]
     for member in members:
         member.pipeline.model("credit").merge.expected = frozenset()
-        member.exchange.expect(lambda topic: 0)
+        member.pipeline.expect(lambda topic: 0)
     for _ in range(5):
         members[0].turn()
         (judge,) = [m for m in members if m.pipeline.model("credit").is_judged]
         judge.turn()
     model = judge.pipeline.model("credit")
     assert model.merge.frontier and not model.panes
-    judge.exchange.expect(lambda topic: PARTITIONS)
+    judge.pipeline.expect(lambda topic: PARTITIONS)
     assert model.merge.expected == frozenset(range(PARTITIONS))
-    judge.exchange.expect(lambda topic: 0)
+    judge.pipeline.expect(lambda topic: 0)
     assert model.merge.expected == frozenset(range(PARTITIONS))
 
 
@@ -347,6 +438,10 @@ def test_what_a_silent_partition_closes_waits_for_a_checkpoint(config, fresh):
     member.exchange.send()
     assert sum(map(len, fresh.panes.values())) == sent
     assert member.keeper.save()
+    member.exchange.send()
+    # A zombie has saved, too: not before the group is known to know it.
+    assert sum(map(len, fresh.panes.values())) == sent
+    member.keeper.confirm_own()
     member.exchange.send()
     assert not fold.outbox
     assert sum(map(len, fresh.panes.values())) == sent + 1

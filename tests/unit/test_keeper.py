@@ -47,7 +47,7 @@ class Agent:
         self.keeper = Keeper(self.pipeline, Checkpoints(medium), lambda: self.clock, 10.0)
         assigned = frozenset(log.topics)
         places = self.keeper.place(assigned)
-        self.at = {at: offset or 0 for at, offset in places.items()}
+        self.at = {at: min(o or 0 for o in offsets) for at, offsets in places.items()}
         self.pipeline.assign(assigned)
 
     def turn(self, save=False):

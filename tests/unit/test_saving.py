@@ -50,6 +50,7 @@ class Source:
 
     def commit(self, offsets):
         self.committed.append(dict(offsets))
+        return True
 
 
 class Disk(Memory):

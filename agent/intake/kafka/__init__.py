@@ -1,6 +1,7 @@
 """Kafka, and the only package that knows kafka-python: a source, a sink, and checks of topics."""
 
 from agent.intake.kafka.oauth import ClientCredentials
+from agent.intake.kafka.reading import values_from
 from agent.intake.kafka.settings import KafkaSettings
 from agent.intake.kafka.sink import KafkaSink
 from agent.intake.kafka.source import KafkaSource
@@ -16,4 +17,5 @@ __all__ = [
     "check_topics",
     "ensure_topic",
     "partition_counts",
+    "values_from",
 ]

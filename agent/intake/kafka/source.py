@@ -16,9 +16,9 @@ from agent.errors import UnreachableError
 from agent.intake.kafka.batches import let_go, take_up
 from agent.intake.kafka.network import FATAL, Network, reason_of, unreachable
 from agent.intake.kafka.settings import MEBIBYTE, KafkaSettings
-from agent.intake.source import RawBatch, TableBatch, TopicPartition
+from agent.intake.source import Places, RawBatch, TableBatch, TopicPartition
 
-# The partitions wentto another member, which reads on from the last commit: nothing is lost.
+# The partitions went to another member, which reads on from the last commit: nothing is lost.
 REBALANCED = (
     errors.CommitFailedError,
     errors.IllegalGenerationError,
@@ -80,6 +80,7 @@ class KafkaSource:
         """
         self._held = held
         self._next: dict[TopicPartition, int] = {}  # the record that follows what was handed over
+        self._placed_at: dict[TopicPartition, int] = {}
         self._whole = whole
         self._settings = settings
         self._topics = tuple(dict.fromkeys(topics))
@@ -176,16 +177,16 @@ class KafkaSource:
         assigned = self._assigned
         return assigned.partitions - assigned.placed if self._held else frozenset()
 
-    def place(self, places: Mapping[TopicPartition, int | None]) -> bool:
-        """Read these partitions from there on; None: from where the group has read them.
+    def place(self, places: Mapping[TopicPartition, Places]) -> bool:
+        """Read each of these partitions on at the first of its places.
 
         Records before the first that the broker still has are `missed`. Whether it could be done.
         """
         if self._consumer is None:
             return False
         wanted = {
-            KafkaTopicPartition(*at): offset
-            for at, offset in places.items()
+            KafkaTopicPartition(*at): offsets
+            for at, offsets in places.items()
             if at in self._assigned.partitions
         }
         if not wanted:
@@ -198,13 +199,13 @@ class KafkaSource:
                 return False
             # Asked for, and not left to the consumer: that goes on from what it has fetched of a
             # partition it had before, though nobody remembers what it handed over.
-            unknown = [p for p, offset in wanted.items() if offset is None]
+            unknown = [p for p, offsets in wanted.items() if None in offsets]
             committed = self._consumer._coordinator.fetch_committed_offsets(unknown, 5_000)
-            for partition, offset in wanted.items():
+            for partition, offsets in wanted.items():
                 at, begins = (partition.topic, partition.partition), first[partition]
-                if offset is None:
-                    offset = committed[partition].offset if partition in committed else begins
-                self._next[at] = offset
+                group = committed[partition].offset if partition in committed else begins
+                offset = min(group if o is None else o for o in offsets)
+                self._next[at] = self._placed_at[at] = offset
                 self._passed(at, begins)
                 self._consumer.seek(partition, max(offset, begins))
             # What was set aside before is not paused any more, and would never be taken up.
@@ -281,21 +282,23 @@ class KafkaSource:
             for partition in self._assigned.partitions
         }
 
-    def commit(self, offsets: Mapping[TopicPartition, int]) -> None:
+    def commit(self, offsets: Mapping[TopicPartition, int]) -> bool:
         """Remember these as the next offsets to read. Blocks for at most `commit_timeout` seconds.
 
-        Partitions that have gone to another member are left out. A commit that fails is `problem`
-        until a later one succeeds: it costs reading records again, and loses none. Raises
-        UnreachableError as `poll` does; another agent that took over this one's
-        `group_instance_id` shows only here.
+        Partitions that have gone to another member are left out; of others that were placed and not
+        mentioned, it is remembered where. A commit that fails is `problem` until a later one
+        succeeds: it costs reading records again, and loses none. Whether this agent was still a
+        member of the group. Raises UnreachableError as `poll` does; another agent that took over
+        this one's `group_instance_id` shows only here.
         """
+        placed = {at: self._placed_at[at] for at in self._assigned.placed if at in self._placed_at}
         owned = {
             KafkaTopicPartition(*partition): OffsetAndMetadata(int(offset))
-            for partition, offset in offsets.items()
+            for partition, offset in (placed | dict(offsets)).items()
             if partition in self._assigned.partitions
         }
         if self._consumer is None or not owned:
-            return
+            return False
         try:
             self._consumer.commit(owned, timeout_ms=self._commit_timeout * 1000)
         except FATAL as error:
@@ -306,6 +309,8 @@ class KafkaSource:
             self._commit_problem = f"committing to Kafka: {reason_of(error)}"
         else:
             self._commit_problem = ""
+            return True
+        return False
 
     def close(self) -> None:
         """Leave the group and free everything; safe to call twice. Commits nothing."""
@@ -357,12 +362,12 @@ def _tell_of_resets(fetcher: Any, tell: Callable[[TopicPartition, int], None]) -
 
 
 def _beyond(
-    wanted: Mapping[KafkaTopicPartition, int | None], ends: Mapping[KafkaTopicPartition, int]
+    wanted: Mapping[KafkaTopicPartition, Places], ends: Mapping[KafkaTopicPartition, int]
 ) -> str:
     """That a partition ends before where it is to be read on; empty where none does."""
     for partition, end in ends.items():
-        offset = wanted[partition]
-        if offset is not None and offset > end:
+        offset = max((o for o in wanted[partition] if o is not None), default=0)
+        if offset > end:
             return (
                 f"topic {partition.topic} ends before what is remembered of it (partition "
                 f"{partition.partition}: {end} < {offset}): was it made anew? Then give the agent "

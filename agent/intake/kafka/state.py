@@ -5,11 +5,12 @@ import zlib
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from kafka import KafkaConsumer, KafkaProducer, errors
+from kafka import KafkaProducer, errors
 from kafka.structs import TopicPartition as KafkaTopicPartition
 
 from agent.errors import TocsinError
 from agent.intake.kafka.network import Network, reason_of, unreachable
+from agent.intake.kafka.reading import reader, to_end
 from agent.intake.kafka.settings import LASTING, MEBIBYTE, KafkaSettings
 from agent.intake.kafka.topics import ensure_topic
 
@@ -113,66 +114,32 @@ class StateTopic:
 
     def load(self, names: Sequence[str]) -> Mapping[str, Mapping[str, bytes]] | None:
         """See `Medium`. Reads the partitions of these names to their ends."""
-        options = self._settings.for_client(
-            KafkaConsumer,
-            receive_message_max_bytes=100_000_000,
-            max_partition_fetch_bytes=8 * MEBIBYTE,
-        ) | {
-            "group_id": None,
-            "enable_auto_commit": False,
-            "auto_offset_reset": "earliest",
-            "isolation_level": "read_uncommitted",
-        }
-        network = Network(self._settings, options)
-        consumer = None
+        found: dict[str, dict[str, bytes]] = {name: {} for name in names}
         try:
-            if not network.wait(self._timeout):
-                raise errors.KafkaTimeoutError(network.problem)
-            consumer = KafkaConsumer(kafka_client=network.client, **options)
-            found = self._read(consumer, names)
+            with reader(self._settings, self._timeout) as consumer:
+                known = consumer.partitions_for_topic(self._topic)
+                if not known:
+                    # A broker that does not know the topic now; not a topic that holds nothing.
+                    raise errors.UnknownTopicOrPartitionError("its partitions are not known now")
+                wanted = {_partition(f"{self._group}{name}/", len(known)) for name in names}
+                starts = {KafkaTopicPartition(self._topic, n): 0 for n in sorted(wanted)}
+                for record in to_end(consumer, starts, self._timeout):
+                    self._note(record, found)
         except (errors.KafkaError, TocsinError) as error:
             self.problem = self._failed("read", error)
             return None
-        finally:
-            if consumer is not None:
-                consumer.close(autocommit=False, timeout_ms=1_000)
-            network.close()
         self.problem = ""
         return found
 
-    def _read(self, consumer: Any, names: Sequence[str]) -> dict[str, dict[str, bytes]]:
-        milliseconds = self._timeout * 1000
-        known = consumer.partitions_for_topic(self._topic)
-        if not known:
-            # A broker that does not know the topic now; not a topic that holds nothing.
-            raise errors.UnknownTopicOrPartitionError("its partitions are not known now")
-        wanted = {_partition(f"{self._group}{name}/", len(known)) for name in names}
-        partitions = [KafkaTopicPartition(self._topic, number) for number in sorted(wanted)]
-        found: dict[str, dict[str, bytes]] = {name: {} for name in names}
-        ends = consumer.end_offsets(partitions, timeout_ms=milliseconds)
-        consumer.assign(partitions)
-        consumer.seek_to_beginning(*partitions)
-        left = {p for p, end in ends.items() if end > 0}
-        heard = time.monotonic()
-        while left:
-            for partition, records in consumer.poll(timeout_ms=200).items():
-                heard = time.monotonic()
-                for record in records:
-                    key = (record.key or b"").decode(errors="replace")
-                    name, _, rest = key.removeprefix(self._group).partition("/")
-                    if name not in found or rest == CLAIM or not key.startswith(self._group):
-                        continue
-                    if record.value is None:
-                        found[name].pop(rest, None)
-                    else:
-                        found[name][rest] = record.value
-                if records[-1].offset + 1 >= ends[partition]:
-                    left.discard(partition)
-            # Of a partition whose last records are compacted away no record tells that it is over.
-            left -= {p for p in left if consumer.position(p, timeout_ms=milliseconds) >= ends[p]}
-            if time.monotonic() - heard > self._timeout:
-                raise errors.KafkaTimeoutError("the broker has stopped answering")
-        return found
+    def _note(self, record: Any, found: dict[str, dict[str, bytes]]) -> None:
+        key = (record.key or b"").decode(errors="replace")
+        name, _, rest = key.removeprefix(self._group).partition("/")
+        if name not in found or rest == CLAIM or not key.startswith(self._group):
+            return
+        if record.value is None:
+            found[name].pop(rest, None)
+        else:
+            found[name][rest] = record.value
 
     def _failed(self, what: str, error: Exception) -> str:
         reason = str(error) if isinstance(error, TocsinError) else reason_of(error)

@@ -1,0 +1,83 @@
+"""Topics read once, from some place to the end they have at the time; no group knows of it."""
+
+import time
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from typing import Any
+
+from kafka import KafkaConsumer, errors
+from kafka.structs import TopicPartition as KafkaTopicPartition
+
+from agent.errors import UnreachableError
+from agent.intake.kafka.network import Network, reason_of
+from agent.intake.kafka.settings import MEBIBYTE, KafkaSettings
+from agent.intake.source import TopicPartition
+
+
+@contextmanager
+def reader(settings: KafkaSettings, timeout: float) -> Iterator[Any]:
+    """A consumer for `to_end`, for a while. Raises KafkaError or TocsinError."""
+    options = settings.for_client(
+        KafkaConsumer,
+        receive_message_max_bytes=100_000_000,
+        max_partition_fetch_bytes=8 * MEBIBYTE,
+    ) | {
+        "group_id": None,
+        "enable_auto_commit": False,
+        "auto_offset_reset": "earliest",
+        "isolation_level": "read_uncommitted",
+    }
+    network = Network(settings, options)
+    consumer = None
+    try:
+        if not network.wait(timeout):
+            raise errors.KafkaTimeoutError(network.problem)
+        consumer = KafkaConsumer(kafka_client=network.client, **options)
+        yield consumer
+    finally:
+        if consumer is not None:
+            consumer.close(autocommit=False, timeout_ms=1_000)
+        network.close()
+
+
+def to_end(
+    consumer: Any, starts: Mapping[KafkaTopicPartition, int], timeout: float
+) -> Iterator[Any]:
+    """Records of these partitions from there on (or the first there is), to their present ends.
+
+    Raises KafkaError, also where nothing is heard for `timeout` seconds.
+    """
+    milliseconds = timeout * 1000
+    ends = consumer.end_offsets(list(starts), timeout_ms=milliseconds)
+    consumer.assign(list(starts))
+    for partition, offset in starts.items():
+        consumer.seek(partition, offset)
+    left = {p for p, end in ends.items() if end > starts[p]}
+    heard = time.monotonic()
+    while left:
+        for partition, records in consumer.poll(timeout_ms=200).items():
+            heard = time.monotonic()
+            yield from records
+            if records[-1].offset + 1 >= ends[partition]:
+                left.discard(partition)
+        # Of a partition whose last records are compacted away no record tells that it is over.
+        left -= {p for p in left if consumer.position(p, timeout_ms=milliseconds) >= ends[p]}
+        if time.monotonic() - heard > timeout:
+            raise errors.KafkaTimeoutError("the broker has stopped answering")
+
+
+def values_from(
+    settings: KafkaSettings, at: TopicPartition, offset: int, timeout: float
+) -> list[bytes]:
+    """The values of a partition from that offset on; none where the topic does not exist.
+
+    Raises UnreachableError.
+    """
+    try:
+        with reader(settings, timeout) as consumer:
+            if at[1] not in (consumer.partitions_for_topic(at[0]) or ()):
+                return []
+            records = to_end(consumer, {KafkaTopicPartition(*at): offset}, timeout)
+            return [record.value for record in records if record.value is not None]
+    except errors.KafkaError as error:
+        raise UnreachableError(f"topic {at[0]} cannot be read: {reason_of(error)}") from error
