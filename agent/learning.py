@@ -21,6 +21,7 @@ from agent.profile_file import profile_hash
 from agent.publish.dead_letters import Refuse, nobody
 from agent.publish.snapshot import Alarm
 from agent.reference import declared_kinds, labelled, profile_of
+from agent.tally import Tally
 
 Raw = RawBatch | TableBatch
 UNLEARNABLE = "unlearnable"  # reason of records that had to be given up while learning
@@ -40,6 +41,7 @@ class Learner:
         self.learned: Model | None = None
         self.recorder: Recorder | None = None  # for the model
         self.refuse: Refuse = nobody
+        self.tally = Tally()  # for the model
         self._log = structlog.get_logger("agent.learning").bind(model=name)
         self._kept: list[tuple[Raw, bool, int]] = []  # batch, whether predictions, latest
         self._times: list[NDArray[np.int64]] = []  # usable times of each batch of predictions
@@ -157,7 +159,7 @@ class Learner:
         digest = profile_hash(profile)
         model = Model(self.name, self.config, self._settings, profile, digest, edge)
         model.recorder = self.recorder
-        model.refuse = self.refuse
+        model.refuse, model.tally = self.refuse, self.tally
         model.is_kept = self.is_kept
         model.unlearnable.update(self.rejected)
         for raw, predictions, latest in self._kept:

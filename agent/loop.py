@@ -25,6 +25,7 @@ SNAPSHOT_SECONDS = 1.0
 LETTERS_SECONDS = 1.0  # how long a commit waits for dead letters
 PLACE_SECONDS = 2.0  # until it is tried again to read partitions from where they were read to
 UNTOLD = 100  # events of a model that are remembered to be told again
+CATCH_UP_SECONDS = 60.0  # how long counts are kept back that may be less than was told before
 HOPELESSLY_BEHIND = 1_000_000  # records of lag from which the agent is not ready
 
 
@@ -38,6 +39,10 @@ class LiveSource(Source, Protocol):
     @property
     def missed(self) -> Mapping[str, int]:
         """Of each topic: records that were gone before they could be read."""
+
+    @property
+    def has_caught_up(self) -> bool:
+        """Whether all that there was when partitions were placed has been handed over."""
 
     @property
     def has_joined(self) -> bool:
@@ -104,6 +109,7 @@ class Loop:
         self._log = structlog.get_logger("agent.loop")
         self.commands = Commands()
         self.reload: Reloading | None = None
+        self._placed_since: float | None = None
         self._is_restored = keeper is None
         self.latest = snapshot(
             pipeline,
@@ -216,7 +222,6 @@ class Loop:
         if not self._source.waiting():
             if self._exchange is not None and self._stands_by:
                 self._keeper.stand_by()
-                self._is_restored = False
             return
         if self.clock() < self._place_at:
             return
@@ -225,7 +230,7 @@ class Loop:
         if not is_placed:
             self._place_at = self.clock() + PLACE_SECONDS
         if is_placed:
-            self._is_restored = True
+            self._placed_since = self.clock()
             for model in self._pipeline.started():
                 for event in model.untold:
                     self._events.publish(msgspec.json.decode(event))
@@ -275,6 +280,7 @@ class Loop:
         # A clock can be put back.
         if at_once or not 0 <= now - self.latest.taken_at < SNAPSHOT_SECONDS:
             lag = self._source.lag()
+            self._is_restored |= self._counts_as_before()
             self.latest = snapshot(
                 self._pipeline,
                 lag,
@@ -287,6 +293,21 @@ class Loop:
                 self._is_restored,
                 self._exchange.refused if self._exchange is not None else 0,
             )
+
+    def _counts_as_before(self) -> bool:
+        """Are counts at least what was told of them before this process, or all of its own?
+
+        Since the last checkpoint the process before may have told of more: a count that falls would
+        be taken for one that has begun anew.
+        """
+        if self._placed_since is None:
+            return False
+        waited = self.clock() - self._placed_since
+        return (
+            self._exchange is not None
+            or self._source.has_caught_up
+            or not 0 <= waited < CATCH_UP_SECONDS
+        )
 
     def _reloaded(self) -> ReloadStatus:
         return self.reload.status if self.reload is not None else ReloadStatus()

@@ -25,6 +25,7 @@ from agent.panes import FOREVER, NEVER, Entries
 from agent.publish.dead_letters import Refuse, nobody
 from agent.publish.snapshot import Alarm, Rejected
 from agent.renewal import Watching, carried, watching
+from agent.tally import Tally
 from agent.windows import Window, WindowState
 from detectors.evidence import RatioDetector, Severity
 from detectors.pane import PaneCells
@@ -131,6 +132,7 @@ class Model:
         self.left_out: dict[int, int] = {}  # by partition that is too far ahead: its first message
         self.untold: list[bytes] = []  # events not known to have been delivered
         self.refuse: Refuse = nobody
+        self.tally = Tally()
         self.traffic_ends = FOREVER  # the end of a recording is no silence
         self.closed = NEVER  # number of the first pane that is not closed
         self.panes = 0

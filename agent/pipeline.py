@@ -15,6 +15,7 @@ from agent.panes import NEVER
 from agent.profile_file import load
 from agent.publish.dead_letters import Letters, NoLetters
 from agent.publish.snapshot import Alarm
+from agent.tally import Tally
 from detectors.profile import Profile
 
 SKEW = 60_000  # ms of event time that one partition may be ahead of another
@@ -47,6 +48,7 @@ class Pipeline:
         self.models: dict[str, Model | Learner] = {}
         watched = {n: m for n, m in config.models.items() if only is None or n == only}
         self._recorder = recorder
+        self._tallies: dict[str, Tally] = {}
         self.is_kept = False  # what partitions close is kept until a checkpoint has it
         self.is_shared = False  # several agents do the work
         for name in watched:
@@ -114,7 +116,9 @@ class Pipeline:
 
     def reset(self, name: str) -> Model | Learner:
         """The model as if it had seen nothing; its profile is read again."""
-        config = self.config.models[name]
+        config, before = self.config.models[name], self.models.get(name)
+        if isinstance(before, Model):
+            before.tally.told(before.folds)
         if config.profile is not None:
             return self.put(name, *load(config.profile))
         self.models[name] = made = self._equipped(Learner(name, config, self.config))
@@ -131,6 +135,7 @@ class Pipeline:
         if isinstance(made, Model):
             made.is_shared = self.is_shared
         made.refuse = partial(self.letters.refuse, made.name)
+        made.tally = self._tallies.setdefault(made.name, made.tally)
         return made
 
     def topics_of(self, name: str) -> tuple[str, str]:

@@ -1,10 +1,12 @@
 """Takes the immutable picture of a model that publishers read."""
 
+from collections import Counter
 from collections.abc import Mapping
 from dataclasses import replace
 from types import MappingProxyType
 
 import numpy as np
+from numpy.typing import ArrayLike
 
 from agent import displays
 from agent.config.units import format_duration
@@ -12,14 +14,15 @@ from agent.counters import LATENCY_BOUNDS, PANE_SECONDS_BOUNDS
 from agent.detection import SEVERITIES
 from agent.fold import Facts
 from agent.intake.source import TopicPartition
-from agent.join import DELAY_BOUNDS, Join
+from agent.join import DELAY_BOUNDS
 from agent.learning import Learner
 from agent.model import Model
 from agent.panes import NEVER
 from agent.pipeline import Pipeline
 from agent.publish.snapshot import CheckpointStatus, Histogram, ModelStatus, ReloadStatus, Snapshot
-from detectors.sketch import Counts
+from agent.tally import Numbers, part
 
+OUTCOMES = ("joined", "orphan", "duplicate", "corrected", "withdrawn", "expired")
 BLIND = (
     "no_traffic",
     "no_feedback",
@@ -76,8 +79,9 @@ def status(model: Model | Learner, lag: Mapping[TopicPartition, int], now: float
     """One model's numbers: what its partitions here have counted, and what is judged here."""
     if isinstance(model, Learner):
         return _learning(model)
-    counters, joins = model.counters, model.joins
-    outcomes = ("joined", "orphan", "duplicate", "corrected", "withdrawn", "expired")
+    told = model.tally.told(model.folds)
+    feedback, rejected = part(told, "feedback"), Counter(part(told, "rejected"))
+    rejected.update({key: n for key, n in model.unlearnable.items()})
     folded = ModelStatus(
         model=model.name,
         task=model.profile.schema.task,
@@ -88,16 +92,13 @@ def status(model: Model | Learner, lag: Mapping[TopicPartition, int], now: float
         watermark=None,
         panes=model.panes,
         is_judged=model.is_judged,
-        predictions={(version,): n for version, n in counters.predictions.items()},
-        feedback={(o,): sum(j.counts[o] for j in joins) for o in outcomes},
-        rejected={key: n for key, n in counters.rejected.items()},
-        forgotten=float(sum(j.counts["forgotten"] for j in joins)),
-        late={(topic,): n for topic, n in counters.late.items()},
-        label_delay=_label_delay(joins),
-        latency={
-            version: _histogram(LATENCY_BOUNDS, counts, counters.latency_sum[version] / 1e6)
-            for version, counts in counters.latency.items()
-        },
+        predictions=part(told, "predictions"),
+        feedback={(outcome,): feedback.get((outcome,), 0) for outcome in OUTCOMES},
+        rejected=rejected,
+        forgotten=float(feedback.get(("forgotten",), 0)),
+        late=part(told, "late"),
+        label_delay=_label_delay(told) if told or model.folds else None,
+        latency={v: _latency(told, v) for v in {key[0]: () for key in part(told, "latency")}},
         recent_rejected=tuple(reversed(model.recent_rejected)),
     )
     return _judged(folded, model, lag, now) if model.is_judged else folded
@@ -167,11 +168,14 @@ def _learning(learner: Learner) -> ModelStatus:
     )
 
 
-def _label_delay(joins: list[Join]) -> Histogram | None:
-    if not joins:
-        return None
-    counts = np.sum([j.delays for j in joins], axis=0)
-    return _histogram(DELAY_BOUNDS / 1000, counts, sum(j.delay_sum for j in joins) / 1000)
+def _label_delay(told: Numbers) -> Histogram:
+    counts = [told["delay", str(bucket)] for bucket in range(len(DELAY_BOUNDS) + 1)]
+    return _histogram(DELAY_BOUNDS / 1000, counts, told["delay_sum",] / 1000)
+
+
+def _latency(told: Numbers, version: str) -> Histogram:
+    counts = [told["latency", version, str(bucket)] for bucket in range(len(LATENCY_BOUNDS) + 1)]
+    return _histogram(LATENCY_BOUNDS, counts, told["latency_sum", version] / 1e6)
 
 
 def _by_window(
@@ -218,6 +222,6 @@ def _blind(
     return {(reason,): float(holds[reason]) for reason in BLIND}
 
 
-def _histogram(bounds: "np.typing.ArrayLike", counts: Counts, total: float) -> Histogram:
+def _histogram(bounds: ArrayLike, counts: ArrayLike, total: float) -> Histogram:
     upper = (*np.asarray(bounds, dtype=float).tolist(), float("inf"))
     return Histogram(upper, tuple(np.cumsum(counts).tolist()), float(total))

@@ -7,7 +7,7 @@ what it has already.
 """
 
 from collections import Counter
-from collections.abc import Callable, Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import suppress
 
 import structlog
@@ -154,7 +154,7 @@ class Keeper:
         return self._pipeline.next_of(at)
 
     def _restore(
-        self, name: str, numbers: Iterable[int], found: Mapping[str, Found], is_judged: bool
+        self, name: str, numbers: Sequence[int], found: Mapping[str, Found], is_judged: bool
     ) -> None:
         log = self._log.bind(model=name)
         record = self._looked_up(found[model_name(name)], log) if is_judged else None
@@ -180,6 +180,7 @@ class Keeper:
             self.outcomes[RESTORED] += 1
         model.is_judged = is_judged
         if isinstance(model, Model):  # while learning there is nothing to save, and no age
+            model.tally.place(model.folds, numbers, model.is_shared)
             self.saved_at[name] = self._clock()
 
     def _merge_closed(self) -> None:
@@ -311,6 +312,8 @@ class Keeper:
 
     def _remembered(self, models: Iterable[Model]) -> None:
         for model in models:
+            model.tally.told(model.folds)
+            model.tally.saved()
             for fold in model.folds.values():
                 if self._exchange is None:
                     fold.remembered()

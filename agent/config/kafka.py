@@ -80,7 +80,8 @@ class KafkaConfig(Section):
     memory: Memory = Field(
         default=parse_size("16MB"),
         description="Bound on events, and on dead letters, that wait for their topic to take them; "
-        "of more the oldest are dropped.",
+        "of more the oldest are dropped. With several agents also on panes that wait for agents "
+        "that are behind; more are left in their topic.",
     )
     security_protocol: Literal["PLAINTEXT", "SSL", "SASL_PLAINTEXT", "SASL_SSL"] = Field(
         default="PLAINTEXT", description="How to talk to brokers."

@@ -80,7 +80,7 @@ class FeedbackConfig(Section):
     )
     memory: Memory = Field(
         default=parse_size("256MB"),
-        description="Bound on the memory of predictions waiting for a label.",
+        description="Bound on the memory of a partition's predictions waiting for a label.",
     )
 
 

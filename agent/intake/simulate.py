@@ -200,6 +200,8 @@ class SimulatedSource:
     def pause(self, partitions: frozenset[TopicPartition]) -> None:
         """Nothing runs ahead."""
 
+    has_caught_up = True
+
     def waiting(self) -> frozenset[TopicPartition]:
         """None: it is read from its beginning."""
         return frozenset()

@@ -22,7 +22,8 @@ class Source:
     """Hands over what has been put into it."""
 
     def __init__(self):
-        self.problem, self.missed, self.has_joined = "", {}, True
+        self.problem, self.missed = "", {}
+        self.has_joined = self.has_caught_up = True
         self.batches, self.placed, self.committed = [], False, []
 
     def poll(self, timeout):
@@ -182,3 +183,22 @@ def test_events_to_be_told_again_are_bounded_and_forgotten_when_they_are_told(ag
     agent.read()
     agent.turn()
     assert not model.untold
+
+
+def test_counts_are_told_once_they_are_those_of_before(agent):
+    """Or after a minute: what was told before this process had not been read for longer."""
+    agent.source.has_caught_up = False
+    assert not agent.loop.latest.is_restored
+    for _ in range(5):
+        agent.turn(10)
+        assert not agent.loop.latest.is_restored
+    agent.turn(21)
+    assert agent.loop.latest.is_restored
+
+
+def test_who_has_caught_up_tells_counts_at_once(agent):
+    agent.turn(2)
+    assert agent.loop.latest.is_restored
+    agent.source.has_caught_up = False  # later records are nobody else's
+    agent.turn(2)
+    assert agent.loop.latest.is_restored

@@ -81,6 +81,7 @@ class KafkaSource:
         self._held = held
         self._next: dict[TopicPartition, int] = {}  # the record that follows what was handed over
         self._placed_at: dict[TopicPartition, int] = {}
+        self._ends: dict[TopicPartition, int] = {}  # of partitions when they were placed
         self._whole = whole
         self._settings = settings
         self._topics = tuple(dict.fromkeys(topics))
@@ -206,6 +207,7 @@ class KafkaSource:
                 group = committed[partition].offset if partition in committed else begins
                 offset = min(group if o is None else o for o in offsets)
                 self._next[at] = self._placed_at[at] = offset
+                self._ends[at] = ends[partition]
                 self._passed(at, begins)
                 self._consumer.seek(partition, max(offset, begins))
             # What was set aside before is not paused any more, and would never be taken up.
@@ -225,6 +227,12 @@ class KafkaSource:
         if begins > following:
             self.missed[at[0]] += begins - following
             self._next[at] = begins
+
+    @property
+    def has_caught_up(self) -> bool:
+        """Whether all that there was when partitions were placed has been handed over."""
+        placed = self._assigned.placed
+        return all(self._next.get(at, 0) >= end for at, end in self._ends.items() if at in placed)
 
     @property
     def has_joined(self) -> bool:

@@ -26,9 +26,11 @@ def documentation() -> str:
             "`python_info`).",
             "",
             "Counters and histograms of a model, and its evidence, go on after a restart from the "
-            "checkpoint, and are absent until it is restored: Prometheus would take a 0 for a "
-            "reset, and all that comes back for new. All other counters begin at 0 with each "
-            "process.",
+            "checkpoint. They are absent until it is restored and what was there by then is read "
+            "(for a minute at most): Prometheus would take a count that falls for a reset, and all "
+            "that comes back for new. With `kafka.several_agents` those of records begin at 0 with "
+            "each process and never fall, whatever partitions come and go: rates are right, and so "
+            "are their sums over agents. All other counters begin at 0 with each process.",
             "",
             "## Labels",
             "",
