@@ -19,8 +19,15 @@ from agent.learning import Learner
 from agent.model import Model
 from agent.panes import NEVER
 from agent.pipeline import Pipeline
-from agent.publish.snapshot import CheckpointStatus, Histogram, ModelStatus, ReloadStatus, Snapshot
-from agent.tally import Numbers, part
+from agent.publish.snapshot import (
+    CheckpointStatus,
+    Histogram,
+    ModelStatus,
+    Records,
+    ReloadStatus,
+    Snapshot,
+)
+from agent.tally import Numbers, numbers, part, total
 
 OUTCOMES = ("joined", "orphan", "duplicate", "corrected", "withdrawn", "expired")
 BLIND = (
@@ -79,9 +86,6 @@ def status(model: Model | Learner, lag: Mapping[TopicPartition, int], now: float
     """One model's numbers: what its partitions here have counted, and what is judged here."""
     if isinstance(model, Learner):
         return _learning(model)
-    told = model.tally.told(model.folds)
-    feedback, rejected = part(told, "feedback"), Counter(part(told, "rejected"))
-    rejected.update({key: n for key, n in model.unlearnable.items()})
     folded = ModelStatus(
         model=model.name,
         task=model.profile.schema.task,
@@ -92,16 +96,25 @@ def status(model: Model | Learner, lag: Mapping[TopicPartition, int], now: float
         watermark=None,
         panes=model.panes,
         is_judged=model.is_judged,
-        predictions=part(told, "predictions"),
-        feedback={(outcome,): feedback.get((outcome,), 0) for outcome in OUTCOMES},
-        rejected=rejected,
-        forgotten=float(feedback.get(("forgotten",), 0)),
-        late=part(told, "late"),
-        label_delay=_label_delay(told) if told or model.folds else None,
-        latency={v: _latency(told, v) for v in {key[0]: () for key in part(told, "latency")}},
+        records=_records(total(numbers(fold) for fold in model.folds.values()), model),
+        told=_records(model.tally.told(model.folds), model),
         recent_rejected=tuple(reversed(model.recent_rejected)),
     )
     return _judged(folded, model, lag, now) if model.is_judged else folded
+
+
+def _records(counts: Numbers, model: Model) -> Records:
+    feedback, rejected = part(counts, "feedback"), Counter(part(counts, "rejected"))
+    rejected.update({key: n for key, n in model.unlearnable.items()})
+    return Records(
+        predictions=part(counts, "predictions"),
+        feedback={(outcome,): feedback.get((outcome,), 0) for outcome in OUTCOMES},
+        rejected=rejected,
+        forgotten=float(feedback.get(("forgotten",), 0)),
+        late=part(counts, "late"),
+        label_delay=_label_delay(counts) if counts or model.folds else None,
+        latency={v: _latency(counts, v) for v in {key[0]: () for key in part(counts, "latency")}},
+    )
 
 
 def _judged(
@@ -153,6 +166,7 @@ def _judged(
 
 
 def _learning(learner: Learner) -> ModelStatus:
+    records = Records(rejected={key: n for key, n in learner.rejected.items()})
     return ModelStatus(
         model=learner.name,
         task=learner.config.task,
@@ -162,7 +176,8 @@ def _learning(learner: Learner) -> ModelStatus:
         last_time=None,
         watermark=None,
         panes=0,
-        rejected={key: n for key, n in learner.rejected.items()},
+        records=records,
+        told=records,
         blind={(reason,): float(reason == "learning") for reason in BLIND},
         learning=(learner.seen, learner.config.warmup),
     )

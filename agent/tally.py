@@ -33,6 +33,14 @@ def numbers(fold: Fold) -> Numbers:
     return found
 
 
+def total(parts: Iterable[Numbers]) -> Numbers:
+    """All of them together."""
+    found: Numbers = Counter()
+    for counts in parts:
+        found.update(counts)
+    return found
+
+
 def part(counts: Numbers, name: str) -> dict[Key, int]:
     """Of what is counted under that name: by the rest of the key."""
     return {key[1:]: n for key, n in counts.items() if key[0] == name}
@@ -70,10 +78,7 @@ class Tally:
             new = raw.copy()
             new.subtract(self._base.get(number, {}))
             self._told[number] = self._told.get(number, Counter()) | new
-        total: Numbers = Counter()
-        for counts in self._told.values():
-            total.update(counts)
-        return total
+        return total(self._told.values())
 
     def saved(self) -> None:
         """There is a checkpoint of what was last told."""

@@ -10,6 +10,7 @@ from agent.publish.snapshot import (
     Effect,
     Histogram,
     ModelStatus,
+    Records,
     Rejected,
     Snapshot,
 )
@@ -105,15 +106,7 @@ def credit() -> ModelStatus:
     for region, gap in (("north", 0.01), ("south", -0.046)):
         performance["3", "recall", f"region={region}", "1d"] = 0.742 + gap
     performance["4", "roc_auc", "all", "5m"] = math.nan  # too few labels
-    return ModelStatus(
-        model="credit",
-        task="binary",
-        profile="9d2f61c04b7a",
-        learned=False,
-        first_time=ago(12_960),
-        last_time=ago(0.02),
-        watermark=ago(0.2),
-        panes=77_758,
+    records = Records(
         predictions={("3",): 11_284_003.0, ("4",): 598_112.0},
         feedback={
             ("joined",): 7_314_220.0, ("orphan",): 1_204.0, ("duplicate",): 88.0,
@@ -125,12 +118,24 @@ def credit() -> ModelStatus:
         },
         forgotten=0.0,
         late={("credit.predictions",): 412.0, ("credit.feedback",): 7.0},
-        label_coverage=0.648,
         label_delay=histogram(DELAY, (812, 5_630, 24_019, 61_002, 8_110, 0), 2.61e10),
         latency={
             "3": histogram(LATENCY, (10, 180, 4_210, 5_020, 801, 96, 11, 2, 0), 391.4),
             "4": histogram(LATENCY, (0, 4, 211, 520, 180, 40, 2, 0, 1), 63.2),
         },
+    )  # fmt: skip
+    return ModelStatus(
+        model="credit",
+        task="binary",
+        profile="9d2f61c04b7a",
+        learned=False,
+        first_time=ago(12_960),
+        last_time=ago(0.02),
+        watermark=ago(0.2),
+        panes=77_758,
+        records=records,
+        told=records,
+        label_coverage=0.648,
         missing=missing,
         invalid=invalid,
         unseen=unseen,
@@ -170,6 +175,7 @@ def credit() -> ModelStatus:
 
 def churn() -> ModelStatus:
     """A model without a profile, twenty minutes old."""
+    records = Records(predictions={("",): 4_120.0}, feedback={("joined",): 0.0, ("orphan",): 3.0})
     return ModelStatus(
         model="churn",
         task="multiclass",
@@ -179,8 +185,8 @@ def churn() -> ModelStatus:
         last_time=ago(0.1),
         watermark=ago(0.3),
         panes=118,
-        predictions={("",): 4_120.0},
-        feedback={("joined",): 0.0, ("orphan",): 3.0},
+        records=records,
+        told=records,
         blind={("learning",): 1.0, ("too_few",): 1.0, ("no_traffic",): 0.0},
         traffic=(0.0, 0.0, 190.0, 205.0, 201.0, 215.0, 188.0, 207.0, 212.0, 196.0),
         traffic_bucket=MINUTE,

@@ -187,8 +187,8 @@ def _play(console: Console, loop: Loop, stop: Stop, start: float, duration: int 
 
 def _progress(line: Status, loop: Loop, seconds: float) -> None:
     status = loop.snapshot().models[MODEL]
-    predictions = int(sum(status.predictions.values()))
-    joined = int(status.feedback.get(("joined",), 0))
+    predictions = int(sum(status.records.predictions.values()))
+    joined = int(status.records.feedback.get(("joined",), 0))
     milliseconds = seconds * 1000
     phase = "healthy"
     if milliseconds >= DECAY_AFTER:

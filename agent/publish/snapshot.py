@@ -89,6 +89,19 @@ class Rejected:
 
 
 @dataclass(frozen=True, slots=True)
+class Records:
+    """Counts of a model's records. Keys are label values in the order of the metric's labels."""
+
+    predictions: Mapping[tuple[str, ...], float] = field(default_factory=dict)  # version
+    feedback: Mapping[tuple[str, ...], float] = field(default_factory=dict)  # outcome
+    rejected: Mapping[tuple[str, ...], float] = field(default_factory=dict)  # topic, reason
+    forgotten: float = 0.0  # predictions given up for want of memory before a label came
+    late: Mapping[tuple[str, ...], float] = field(default_factory=dict)  # topic
+    label_delay: Histogram | None = None
+    latency: Mapping[str, Histogram] = field(default_factory=dict)  # version
+
+
+@dataclass(frozen=True, slots=True)
 class ModelStatus:
     """One model's numbers. Keys are label values in the order of the metric's labels."""
 
@@ -101,14 +114,9 @@ class ModelStatus:
     watermark: int | None  # event time up to which everything is folded, milliseconds
     panes: int
     is_judged: bool = True  # by this agent: otherwise by another one of its group
-    predictions: Mapping[tuple[str, ...], float] = field(default_factory=dict)  # version
-    feedback: Mapping[tuple[str, ...], float] = field(default_factory=dict)  # outcome
-    rejected: Mapping[tuple[str, ...], float] = field(default_factory=dict)  # topic, reason
-    forgotten: float = 0.0  # predictions given up for want of memory before a label came
-    late: Mapping[tuple[str, ...], float] = field(default_factory=dict)  # topic
+    records: Records = Records()  # of the partitions at hand, whoever has counted them
+    told: Records = Records()  # as this process tells them: never less than before
     label_coverage: float | None = None
-    label_delay: Histogram | None = None
-    latency: Mapping[str, Histogram] = field(default_factory=dict)  # version
     missing: Mapping[tuple[str, ...], float] = field(default_factory=dict)  # feature, window
     invalid: Mapping[tuple[str, ...], float] = field(default_factory=dict)  # feature, window
     unseen: Mapping[tuple[str, ...], float] = field(default_factory=dict)  # feature, window

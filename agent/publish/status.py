@@ -161,13 +161,13 @@ def _model(status: ModelStatus, unready: str, now: float) -> Json:
         "watermark_delay_seconds": delay,
         "panes": status.panes,
         "records": {
-            "predictions": _nested(status.predictions),
-            "feedback": _nested(status.feedback),
+            "predictions": _nested(status.records.predictions),
+            "feedback": _nested(status.records.feedback),
             "rejected": [
                 {"topic": topic, "reason": reason, "count": count}
-                for (topic, reason), count in _known(status.rejected)
+                for (topic, reason), count in _known(status.records.rejected)
             ],
-            "late": _nested(status.late),
+            "late": _nested(status.records.late),
         },
         "recent_rejected": [
             {
@@ -184,8 +184,8 @@ def _model(status: ModelStatus, unready: str, now: float) -> Json:
             "counts": [_finite(count) for count in status.traffic],
         },
         "label_coverage": _finite(status.label_coverage),
-        "label_delay_seconds": _times(status.label_delay),
-        "latency_seconds": {version: _times(h) for version, h in status.latency.items()},
+        "label_delay_seconds": _times(status.records.label_delay),
+        "latency_seconds": {version: _times(h) for version, h in status.records.latency.items()},
         "evidence": sorted(evidence, key=lambda entry: -(entry["ratio"] or 0.0)),
         "drift": _nested(status.drift),
         "detectable_shift": {

@@ -247,9 +247,12 @@ class Pipelines:
             return
         status = snapshot(pipe, {}, NOON / 1000, 0.0, "").models["m"]
         rejected = dict.fromkeys(read, 0.0)
-        for (topic, _), count in status.rejected.items():
+        for (topic, _), count in status.records.rejected.items():
             rejected[topic] += count
-        assert sum(status.predictions.values()) == read["m.predictions"] - rejected["m.predictions"]
+        assert (
+            sum(status.records.predictions.values())
+            == read["m.predictions"] - rejected["m.predictions"]
+        )
         counters = pipe.started()[0].counters
         assert counters.feedback == read["m.feedback"] - rejected["m.feedback"]
         json.dumps(results(pipe), allow_nan=False)

@@ -140,7 +140,7 @@ def test_what_decoders_and_routing_reject_is_handed_over_once(tmp_path):
         ("b", "p", 12, values[2], "bad_score"),
     ]
     picture = snapshot(pipe, {}, 0.0, 0.0, "")
-    counted = [picture.unrouted, *(status.rejected for status in picture.models.values())]
+    counted = [picture.unrouted, *(status.told.rejected for status in picture.models.values())]
     reasons = {key: n for counts in counted for key, n in counts.items()}
     assert reasons.pop(("p", "duplicate")) == 1
     assert sum(reasons.values()) == len(kept.letters)

@@ -13,7 +13,7 @@ from prometheus_client.openmetrics.parser import (
 from prometheus_client.parser import text_string_to_metric_families as parse
 
 from agent.publish.metrics import LABELS, METRICS, Exporter, documentation
-from agent.publish.snapshot import Snapshot
+from agent.publish.snapshot import Records, Snapshot
 from tests import samples
 from tests.rig.requirements import command
 
@@ -163,7 +163,8 @@ def test_promtool_has_no_complaint() -> None:
 
 
 def test_hostile_names_survive_the_round_trip() -> None:
-    model = replace(samples.credit(), model=HOSTILE, predictions={(HOSTILE,): 7.0})
+    told = Records(predictions={(HOSTILE,): 7.0})
+    model = replace(samples.credit(), model=HOSTILE, told=told)
     text = exposition(samples.snapshot(model))
     assert value(text, "tocsin_predictions_total", model=HOSTILE, version=HOSTILE) == 7
     openmetrics = exposition(samples.snapshot(model), OPENMETRICS)
@@ -172,7 +173,7 @@ def test_hostile_names_survive_the_round_trip() -> None:
 
 
 def test_half_a_surrogate_pair_does_not_break_the_scrape() -> None:
-    model = replace(samples.credit(), predictions={("\ud83d",): 1.0})
+    model = replace(samples.credit(), told=Records(predictions={("\ud83d",): 1.0}))
     assert value(
         exposition(samples.snapshot(model)),
         "tocsin_predictions_total", model="credit", version="\\ud83d",

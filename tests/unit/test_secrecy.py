@@ -199,7 +199,10 @@ class Shown:
         watched.until(60 * MINUTE, income=MOVED)
         taken = snapshot(watched.pipeline, {}, START / 1000, 0.0, "")
         model = taken.models["credit"]
-        assert sum(model.rejected.values()) >= 15 and sum(model.predictions.values()) > 7_000
+        assert (
+            sum(model.records.rejected.values()) >= 15
+            and sum(model.records.predictions.values()) > 7_000
+        )
         self.events = json.dumps([cloud_event(a, 0.0, "raised") for a in watched.alarms])
         assert "alarm.raised" in self.events
         self.metrics = Exporter(lambda: taken, lambda: 0.0).render(None)[1].decode()

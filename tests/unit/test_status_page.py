@@ -10,7 +10,7 @@ import pytest
 
 from agent.publish import page
 from agent.publish.page import status_page
-from agent.publish.snapshot import ModelStatus, Snapshot
+from agent.publish.snapshot import ModelStatus, Records, Snapshot
 from agent.publish.status import STALE_AFTER, judge, rfc3339, status_json
 from tests import samples
 
@@ -211,8 +211,7 @@ def test_hostile_names_stay_text() -> None:
         model=HOSTILE,
         alarms=(hostile,),
         cleared=(hostile,),
-        predictions={(HOSTILE,): 1.0},
-        rejected={(HOSTILE, HOSTILE): 1.0},
+        records=Records(predictions={(HOSTILE,): 1.0}, rejected={(HOSTILE, HOSTILE): 1.0}),
         recent_rejected=tuple(
             replace(r, topic=HOSTILE, reason=HOSTILE, excerpt=HOSTILE)
             for r in credit.recent_rejected

@@ -23,7 +23,7 @@ MODEL = "credit"
 
 def counts(pipeline):
     """All counters of the model."""
-    status = snapshot(pipeline, {}, 0.0, 0.0, "").models[MODEL]
+    status = snapshot(pipeline, {}, 0.0, 0.0, "").models[MODEL].told
     found = Counter({("predictions", *key): n for key, n in status.predictions.items()})
     found.update({("feedback", *key): n for key, n in status.feedback.items()})
     found.update({("rejected", *key): n for key, n in status.rejected.items()})

@@ -6,7 +6,7 @@ from agent.publish.snapshot import Snapshot
 
 def _rejected(snapshot: Snapshot, now: float) -> Series:
     """Rejections of each model; the model is empty where a record of a shared topic names none."""
-    yield from once_restored(keyed(lambda status: status.rejected))(snapshot, now)
+    yield from once_restored(keyed(lambda status: status.told.rejected))(snapshot, now)
     for key, value in snapshot.unrouted.items():
         yield ("", *key), value
 
@@ -34,7 +34,7 @@ METRICS: tuple[Metric, ...] = (
         "records",
         ("model", "version"),
         "Predictions folded, each id once.",
-        once_restored(keyed(lambda status: status.predictions)),
+        once_restored(keyed(lambda status: status.told.predictions)),
     ),
     Metric(
         "tocsin_feedback_total",
@@ -42,7 +42,7 @@ METRICS: tuple[Metric, ...] = (
         "records",
         ("model", "outcome"),
         "Feedback by what became of it, and predictions whose label never came (expired).",
-        once_restored(keyed(lambda status: status.feedback)),
+        once_restored(keyed(lambda status: status.told.feedback)),
     ),
     Metric(
         "tocsin_rejected_total",
@@ -82,7 +82,7 @@ METRICS: tuple[Metric, ...] = (
         "records",
         ("model", "topic"),
         "Records that came after their pane had closed; they count in the oldest open pane.",
-        once_restored(keyed(lambda status: status.late)),
+        once_restored(keyed(lambda status: status.told.late)),
     ),
     Metric(
         "tocsin_forgotten_total",
@@ -91,7 +91,7 @@ METRICS: tuple[Metric, ...] = (
         ("model",),
         "Predictions that had to be forgotten, for want of memory, before a label could come, and "
         "feedback that waited for its prediction.",
-        once_restored(single(lambda status: status.forgotten)),
+        once_restored(single(lambda status: status.told.forgotten)),
     ),
     Metric(
         "tocsin_label_coverage_ratio",
@@ -107,7 +107,7 @@ METRICS: tuple[Metric, ...] = (
         "seconds",
         ("model",),
         "Time from a prediction to its label.",
-        once_restored(single(lambda status: status.label_delay)),
+        once_restored(single(lambda status: status.told.label_delay)),
     ),
     Metric(
         "tocsin_prediction_latency_seconds",
@@ -116,7 +116,7 @@ METRICS: tuple[Metric, ...] = (
         ("model", "version"),
         "Time the model took, as its records say.",
         once_restored(
-            keyed(lambda status: {(version,): h for version, h in status.latency.items()})
+            keyed(lambda status: {(version,): h for version, h in status.told.latency.items()})
         ),
     ),
 )
