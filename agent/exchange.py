@@ -26,7 +26,8 @@ from agent.panes import FOREVER, NEVER
 from agent.pipeline import Pipeline
 
 PARTITIONS = 12  # of a panes topic that is created: so many agents can judge side by side
-LARGEST = 512 * 1024  # bytes of a message
+LARGEST = 512 * 1024  # bytes of a message, before a single pane is cut
+ENTRIES = 50_000  # of a piece of a pane that is cut: below what a broker takes by default
 SECONDS = 1.0  # that a turn waits for the broker's word that it has what was sent
 
 
@@ -171,14 +172,19 @@ class Exchange:
         number, merge = closed.partition, model.merge
         if closed.before <= merge.frontier.get(number, NEVER):
             return  # known
-        is_ahead = number in model.left_out or (self._is_full() and not merge.waits_for(number))
-        if is_ahead:
-            model.left_out.setdefault(number, offset)  # what follows would hide it: see `Merge`
+        is_left_out = number in model.left_out  # what follows would hide it: see `Merge`
+        if is_left_out or (not merge.waits_for(number) and self._is_full(model)):
+            model.left_out.setdefault(number, offset)
         else:
             merge.take(closed)
 
-    def _is_full(self) -> bool:
-        return sum(m.merge.ahead() for m in self._pipeline.started() if m.is_judged) > self._memory
+    def _is_full(self, model: Model) -> bool:
+        """Do too many panes wait, and more than its share of this model's?"""
+        judged = [m for m in self._pipeline.started() if m.is_judged]
+        ahead = model.merge.ahead()
+        if ahead <= self._memory / len(judged):
+            return False
+        return ahead > self._memory or sum(m.merge.ahead() for m in judged) > self._memory
 
     def again(self) -> dict[TopicPartition, int]:
         """Partitions of the panes topic to read again, and from where: what was left out is due.
@@ -186,17 +192,19 @@ class Exchange:
         Nothing is asked for twice where `read_again` is told that it was done.
         """
         found: dict[TopicPartition, int] = {}
-        models = [m for m in self._pipeline.started() if m.is_judged and m.left_out]
-        due = {self.partition_of(m.name) for m in models if any(map(m.merge.waits_for, m.left_out))}
-        for model in models:
+        for model in self._due():
             at = (self.topic, self.partition_of(model.name))
-            if at[1] in due:
-                found[at] = min([found.get(at, FOREVER), *model.left_out.values()])
+            found[at] = min([found.get(at, FOREVER), *model.left_out.values()])
         return found
 
+    def _due(self) -> list[Model]:
+        """Models that wait for what was left out of them."""
+        judged = (m for m in self._pipeline.started() if m.is_judged)
+        return [m for m in judged if any(map(m.merge.waits_for, m.left_out))]
+
     def read_again(self, at: TopicPartition) -> None:
-        """All that was left out of a partition of the panes topic comes once more."""
-        for model in self._pipeline.started():
+        """All that is due of a partition of the panes topic comes once more."""
+        for model in self._due():
             if self.partition_of(model.name) == at[1]:
                 model.left_out.clear()
 
@@ -229,7 +237,10 @@ def messages(model: Model, closed: Closed) -> list[bytes]:
     if len(message) <= LARGEST or len(closed.detected) + len(closed.shown) == 0:
         return [message]
     first, last = closed.span
-    if last <= first:
-        return [message]
-    parts = closed.split((first + last + 1) // 2)
+    if last > first:
+        parts = closed.split((first + last + 1) // 2)
+    elif closed.before > last + 1:
+        parts = closed.split(last + 1)
+    else:
+        return [encode_closed(model, piece) for piece in closed.cut(ENTRIES)]
     return [m for part in parts for m in messages(model, part)]

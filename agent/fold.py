@@ -16,16 +16,17 @@ from agent.config import Config, ModelConfig
 from agent.counters import Counters, CountersState
 from agent.folding import fold_batch, fold_labels, fold_outcomes, fold_shown, fold_versions
 from agent.groups import Groups
+from agent.intake.columns import TIMESTAMP_AHEAD, Decoded
 from agent.intake.decode import FeedbackDecoder, PredictionDecoder
 from agent.intake.source import RawBatch, TableBatch, TopicPartition
 from agent.intake.vocabulary import Vocabulary
 from agent.join import Corrections, Join, JoinState
 from agent.offsets import OpenOffsets, Ranges
-from agent.panes import NEVER, Entries, OpenPanes, PartitionClock
+from agent.panes import ENTRY_BYTES, NEVER, Entries, OpenPanes, PartitionClock, summed
 from agent.publish.dead_letters import Refuse, nobody
 from agent.publish.snapshot import Rejected
 from detectors.accuracy import Performance, performance_sketch
-from detectors.batch import Batch, Outcomes, protected_codes
+from detectors.batch import Batch, Feedback, Outcomes, protected_codes
 from detectors.fairness.groups import GroupCells
 from detectors.labels import cells as labels
 from detectors.pane import PaneCells
@@ -99,12 +100,35 @@ class Closed:
     offsets: tuple[tuple[str, Ranges], ...]  # by topic
     versions: tuple[str, ...]  # names of the partition's codes of versions
     facts: Facts
+    piece: int = 0  # of a single pane that comes in several
+    pieces: int = 1
+
+    @property
+    def bytes(self) -> int:
+        """Memory that it takes, about."""
+        return ENTRY_BYTES * (len(self.detected) + len(self.shown))
 
     @property
     def span(self) -> tuple[int, int]:
         """First and last pane that holds something."""
         panes = np.concatenate([self.detected.pane, self.shown.pane])
         return int(panes.min()), int(panes.max())
+
+    def cut(self, entries: int) -> tuple["Closed", ...]:
+        """A single pane in pieces of at most so many entries of either kind."""
+        most = max(len(self.detected), len(self.shown))
+        parts = [slice(at, at + entries) for at in range(0, most, entries)]
+        return tuple(
+            replace(
+                self,
+                detected=self.detected.take(part),
+                shown=self.shown.take(part),
+                offsets=self.offsets if piece == 0 else (),
+                piece=piece,
+                pieces=len(parts),
+            )
+            for piece, part in enumerate(parts)
+        )
 
     def split(self, pane: int) -> tuple["Closed", "Closed"]:
         """The panes below that one, and the others."""
@@ -124,6 +148,17 @@ class Closed:
             ),
         )
         return early, late
+
+
+def joined(pieces: Sequence[Closed]) -> Closed:
+    """The pane that was cut into these."""
+    return replace(
+        pieces[0],
+        detected=summed([p.detected for p in pieces]),
+        shown=summed([p.shown for p in pieces]),
+        piece=0,
+        pieces=1,
+    )
 
 
 @dataclass(frozen=True, slots=True)
@@ -211,8 +246,7 @@ class Fold:
     def predictions(self, raw: RawBatch | TableBatch, latest: int) -> None:
         """Take in a batch of predictions; times after `latest` (milliseconds) are rejected."""
         decoded = self._decode_predictions.decode(raw, latest=latest)
-        self.counters.reject(raw, decoded)
-        self._refuse(raw, decoded.rejected)
+        self._reject(raw, decoded)
         self.counters.recent.append((len(decoded.rows), len(decoded.rejected)))
         batch = decoded.rows
         if not len(batch):
@@ -236,8 +270,7 @@ class Fold:
     def feedback(self, raw: RawBatch | TableBatch, latest: int) -> None:
         """Take in a batch of feedback; times after `latest` (milliseconds) are rejected."""
         decoded = self._decode_feedback.decode(raw, latest=latest)
-        self.counters.reject(raw, decoded)
-        self._refuse(raw, decoded.rejected)
+        self._reject(raw, decoded)
         rows, schema = decoded.rows, self.layout.profile.schema
         times, late = self.clocks.feedback.assign(rows.time)
         self.counters.late[raw.topic] += int(late.sum())
@@ -250,6 +283,14 @@ class Fold:
             len(schema.protected),
         )
         self._fold(outcomes, corrections)
+
+    def _reject(
+        self, raw: RawBatch | TableBatch, decoded: Decoded[Batch] | Decoded[Feedback]
+    ) -> None:
+        self.counters.reject(raw, decoded)
+        self._refuse(raw, decoded.rejected)
+        # The clock has said so: later it would say something else of the same record.
+        self.is_certain &= all(r.reason != TIMESTAMP_AHEAD for r in decoded.rejected)
 
     def _saw(self, batch: Batch) -> None:
         self.counters.count(batch.version, batch.latency, self.versions)
@@ -295,6 +336,16 @@ class Fold:
     def is_stuck(self) -> bool:
         """Is nobody taking what it closes?"""
         return len(self.outbox) > OUTBOX
+
+    @property
+    def is_crowded(self) -> bool:
+        """Would it soon have to leave out what it has closed since it was last remembered?"""
+        return len(self.outbox) - self._remembered >= OUTBOX and not self.is_shared
+
+    @property
+    def bytes(self) -> int:
+        """Memory of panes that are open, and of feedback that waits for its prediction."""
+        return self.detected.bytes + self.shown.bytes + self.join.waiting_bytes
 
     def advance(self, predictions: bool, to: int) -> None:
         """The clock says that nothing before `to` (ms) will come; of one topic or the other."""

@@ -82,6 +82,11 @@ class Join:
     def __post_init__(self) -> None:
         self.blocks = Blocks(self.memory)
 
+    @property
+    def waiting_bytes(self) -> int:
+        """Memory of feedback that waits for its prediction."""
+        return WAITING_BYTES * sum(map(len, self.waiting))
+
     def predictions(
         self, batch: Batch, group: NDArray[np.int32], protected: NDArray[np.int32]
     ) -> tuple[NDArray[np.bool_], Outcomes, Corrections]:

@@ -154,7 +154,7 @@ class Loop:
             self._tell(alarm)
         self.commands.take_up(self._carry_out)
         self._publish()
-        if self._keeper.due:
+        if self._keeper.due or (self._pipeline.is_crowded and not self._keeper.problem):
             if self._unsaved:
                 self._forget_told()
                 self._save()
@@ -175,16 +175,18 @@ class Loop:
         if self._exchange is None:
             return
         is_well = not (self._keeper.problem or self._source.problem)
-        if self._exchange.is_uncertain and (self._keeper.due or is_well):
+        if self._exchange.is_uncertain and self._keeper.may_save and (self._keeper.due or is_well):
             self._save()
         self._exchange.send()
 
     def _take_up(self) -> None:
         """Read again what was left out of the panes topic, where it is due."""
-        if self._exchange is None or self._source.waiting():
+        if self._exchange is None or self._source.waiting() or self.clock() < self._place_at:
             return
         for at, offset in self._exchange.again().items():
+            self._place_at = self.clock() + PLACE_SECONDS
             if self._source.place({at: [offset]}):
+                self._place_at = 0.0
                 self._exchange.read_again(at)
 
     def _pace(self) -> None:
@@ -194,7 +196,7 @@ class Loop:
             own = self._source.assignment()
             self._source.pause(frozenset(at for at in own if at[0] in topics))
         else:
-            self._source.pause(self._pipeline.ahead())
+            self._source.pause(self._pipeline.ahead(self.clock(), self._source.lag()))
 
     def _announce(self, events: list[Event]) -> None:
         """Tell of events, once it is remembered that they are to be told."""

@@ -11,13 +11,15 @@ from dataclasses import dataclass, field, replace
 import numpy as np
 from numpy.typing import NDArray
 
-from agent.fold import Closed, Facts, Layout
+from agent.fold import Closed, Facts, Layout, joined
 from agent.intake.source import TopicPartition
 from agent.intake.vocabulary import Vocabulary
 from agent.offsets import OpenOffsets, Ranges
 from agent.panes import NEVER, Entries, OpenPanes, summed
 
 Ints = NDArray[np.int64]
+
+UNKNOWN = (NEVER - 1, 0)  # no pane that is ever asked for
 
 
 @dataclass(slots=True)
@@ -49,6 +51,7 @@ class MergeState:
     frontier: dict[int, int]
     facts: dict[int, Facts]
     pending: dict[int, PendingState]
+    begun: dict[int, tuple[Closed, ...]]  # pieces of a pane of which others are to come
 
 
 class Merge:
@@ -70,22 +73,40 @@ class Merge:
         self.frontier: dict[int, int] = {}  # first pane that each partition has not closed
         self.facts: dict[int, Facts] = {}
         self.pending: dict[int, Pending] = {}
+        self.begun: dict[int, tuple[Closed, ...]] = {}
         self.closed = NEVER
+        self._ahead = UNKNOWN  # a pane, and the bytes of what waits from there on
 
     def take(self, closed: Closed) -> None:
         """Take what a partition has closed, if it is new."""
         number, known = closed.partition, self.frontier.get(closed.partition, NEVER)
         if closed.before <= known:
             return
+        if closed.pieces > 1:
+            pieces = self._collected(closed)
+            if len(pieces) < closed.pieces:
+                return
+            closed = joined(pieces)
+        self.begun.pop(number, None)
         pending = self.pending.setdefault(number, Pending())
         for store, entries in ((pending.detected, closed.detected), (pending.shown, closed.shown)):
             store.add(self._in_time(entries.take(entries.pane >= known)))
         for topic, ranges in closed.offsets:
-            new = ranges.take(ranges.number >= known)
-            pending.offsets.parts.setdefault(topic, []).append(new)
+            pending.offsets.put(topic, ranges.take(ranges.number >= known))
+        self._ahead = self._ahead[0], self._ahead[1] + closed.bytes
         pending.versions = closed.versions
         self.frontier[number] = closed.before
         self.facts[number] = closed.facts
+
+    def _collected(self, closed: Closed) -> tuple[Closed, ...]:
+        """The pieces of that pane there are by now; one that comes twice is dropped."""
+        pieces = self.begun.get(closed.partition, ())
+        if pieces and (pieces[0].before, pieces[0].pieces) != (closed.before, closed.pieces):
+            pieces = ()
+        if closed.piece == len(pieces):
+            pieces = (*pieces, closed)
+        self.begun[closed.partition] = pieces
+        return pieces
 
     def _in_time(self, entries: Entries) -> Entries:
         """A partition that comes late has what it brings put into the oldest pane still open."""
@@ -111,8 +132,16 @@ class Merge:
     def ahead(self) -> int:
         """Bytes of panes that wait for a partition that is behind."""
         complete = self.complete()
-        stores = (s for p in self.pending.values() for s in (p.detected, p.shown))
-        return sum(store.bytes_from(complete) for store in stores)
+        if complete != self._ahead[0]:
+            held = self.pending.values()
+            stores = (s for p in held for s in (p.detected, p.shown, p.offsets))
+            self._ahead = complete, sum(store.bytes_from(complete) for store in stores)
+        return self._ahead[1] + sum(c.bytes for pieces in self.begun.values() for c in pieces)
+
+    def waiting(self, number: int) -> int:
+        """Bytes of one partition's panes that others have not closed."""
+        pending = self.pending.get(number)
+        return pending.detected.bytes + pending.shown.bytes if pending is not None else 0
 
     def close(self, before: int) -> tuple[Entries, Entries, list[tuple[TopicPartition, Ranges]]]:
         """Take out all panes below `before`, of all partitions together: detected and shown.
@@ -152,6 +181,7 @@ class Merge:
             # What the last few batches held is of no account later.
             {n: replace(f, accepted=0, rejected=0) for n, f in sorted(self.facts.items())},
             pending,
+            dict(sorted(self.begun.items())),
         )
 
     def restore(self, state: MergeState) -> None:
@@ -163,6 +193,7 @@ class Merge:
         )
         for name in state.versions:
             self._versions.code(name)
+        self.begun, self._ahead = dict(state.begun), UNKNOWN
         self.pending = {}
         for number, held in state.pending.items():
             pending = self.pending[number] = Pending(held.versions)

@@ -252,8 +252,16 @@ class Model:
             closed = NEVER if self.is_shared else self.closed
             made = Fold(self.layout, number, closed, self.recent_rejected, self.refuse)
             made.is_shared = self.is_shared
+            # Not before there is a checkpoint of its own: until then the next agent could go on
+            # from one that an earlier owner, thought dead, has written meanwhile.
+            made.is_certain = not self.is_shared
             self.folds[number] = made
         return self.folds[number]
+
+    def kept(self, number: int) -> int:
+        """Bytes kept of a partition until others have come."""
+        fold = self.folds.get(number)
+        return (fold.bytes if fold is not None else 0) + self.merge.waiting(number)
 
     def watermarks(self, topics: tuple[str, str]) -> dict[TopicPartition, int]:
         """Watermark of each partition at hand of the topics of predictions and feedback."""

@@ -12,6 +12,7 @@ from agent.windows import Window
 Ints = NDArray[np.int64]
 
 COMPACT_AFTER = 64  # pieces before they are merged
+RANGE_BYTES = 24  # of number, first and last
 
 
 @dataclass(frozen=True, slots=True)
@@ -65,12 +66,22 @@ class OpenOffsets:
 
     def add(self, topic: str, pane: Ints, offset: Ints) -> None:
         """Records (n,): the pane each was put into, and its offset."""
-        if not len(pane):
+        if len(pane):
+            self.put(topic, merged([Ranges(pane, offset, offset)]))
+
+    def put(self, topic: str, ranges: Ranges) -> None:
+        """Records of some panes."""
+        if not len(ranges.number):
             return
         parts = self.parts.setdefault(topic, [])
-        parts.append(merged([Ranges(pane, offset, offset)]))
+        parts.append(ranges)
         if len(parts) > COMPACT_AFTER:
             self.parts[topic] = [merged(parts)]
+
+    def bytes_from(self, pane: int) -> int:
+        """Memory of the panes from that one on."""
+        held = (ranges for parts in self.parts.values() for ranges in parts)
+        return RANGE_BYTES * sum(int((ranges.number >= pane).sum()) for ranges in held)
 
     def capture(self) -> dict[str, Ranges]:
         """What is held, by topic."""

@@ -130,6 +130,11 @@ class OpenPanes:
             if len(self.parts) > COMPACT_AFTER:
                 self.parts = [summed(self.parts)]
 
+    @property
+    def bytes(self) -> int:
+        """Memory of all that is held."""
+        return ENTRY_BYTES * sum(map(len, self.parts))
+
     def bytes_from(self, pane: int) -> int:
         """Memory of the panes from that one on."""
         return ENTRY_BYTES * sum(int((part.pane >= pane).sum()) for part in self.parts)

@@ -11,14 +11,17 @@ from agent.intake.decode import route, rows_of
 from agent.intake.source import Places, RawBatch, TableBatch, TopicPartition
 from agent.learning import Learner
 from agent.model import Model, Recorder
-from agent.panes import NEVER
+from agent.panes import FOREVER, NEVER
 from agent.profile_file import load
 from agent.publish.dead_letters import Letters, NoLetters
 from agent.publish.snapshot import Alarm
 from agent.tally import Tally
 from detectors.profile import Profile
 
-SKEW = 60_000  # ms of event time that one partition may be ahead of another
+SKEW = 60_000  # ms of event time that one partition may be ahead of another, in a backlog
+BACKLOG = 600_000  # ms behind the clock from which it is one
+AT_END = 5_000  # records yet to read of a partition that is as good as read to its end
+OPEN_SHARE = 8  # part of `feedback.memory` that a partition's open panes may take beyond that
 
 
 class Pipeline:
@@ -213,19 +216,33 @@ class Pipeline:
                 until = int((now - patience) * 1000) - self.config.lateness
                 self.model(name).silent(predictions, at[1], until)
 
-    def ahead(self) -> frozenset[TopicPartition]:
+    def ahead(self, now: float, lag: Mapping[TopicPartition, int]) -> frozenset[TopicPartition]:
         """Partitions read so much further than others, in event time, that they can wait.
 
-        While a backlog is read no topic then runs far ahead of another, and what is kept of the
-        one until the other has come is bounded.
+        While a backlog is read no partition runs far ahead of one that has more to read. What has
+        just happened is read whatever is behind, such as labels that carry the times of what they
+        are of; until what is kept of a partition exceeds its bound. `now` is in seconds since the
+        epoch, `lag` in records.
         """
         found: set[TopicPartition] = set()
         for name in self.models:
-            watermarks = self.model(name).watermarks(self.topics_of(name))
-            known = [w for w in watermarks.values() if w > NEVER]
-            if known:
-                found |= {at for at, w in watermarks.items() if w > min(known) + SKEW}
+            model = self.model(name)
+            most = int(model.config.feedback.memory) // OPEN_SHARE
+            watermarks = model.watermarks(self.topics_of(name))
+            known = {at: w for at, w in watermarks.items() if w > NEVER}
+            to_read = [w for at, w in known.items() if not 0 <= lag.get(at, -1) <= AT_END]
+            waited_for, slowest = (min(ws, default=FOREVER) for ws in (to_read, known.values()))
+            for at, watermark in known.items():
+                is_early = waited_for + SKEW < watermark < now * 1000 - BACKLOG
+                is_far = slowest + SKEW < watermark and model.kept(at[1]) > most
+                if is_early or is_far:
+                    found.add(at)
         return frozenset(found)
+
+    @property
+    def is_crowded(self) -> bool:
+        """Has a partition closed so often since the last checkpoint that another is wanted?"""
+        return any(fold.is_crowded for m in self.started() for fold in m.folds.values())
 
     def close(self) -> list[Alarm]:
         """Close what can be closed; returns alarms raised and cleared, in order."""

@@ -43,7 +43,7 @@ Part = tuple[str, Model | Fold]  # of the model of that name
 class Unkept:
     """A keeper that remembers nothing: what was read is read, and a restart begins with nothing."""
 
-    due = True
+    due = may_save = True
     problem = ""
     status = CheckpointStatus()
 
@@ -104,6 +104,7 @@ class Keeper:
         self._clock, self._interval = clock, interval
         self._exchange = exchange
         self._done, self._next = 0.0, 0.0  # when there was one, and when the next one is due
+        self._patience = 0.0  # seconds from one to the next, at least
         self._log = structlog.get_logger("agent.checkpoint")
         self.outcomes: Counter[str] = Counter()  # of looking for the record of a model or partition
         self.saved_at: dict[str, float] = {}  # by model: when it was last durable
@@ -189,7 +190,7 @@ class Keeper:
         for model in self._pipeline.started():
             if model.taken_of[0]:
                 for message in self._panes_from(model.taken_of, model.taken):
-                    with suppress(StateError):  # others' messages
+                    with suppress(Exception):  # others may write to the topic, too
                         _, closed = decode_closed(message, {model.name: model.layout}, group)
                         if closed is not None:
                             model.merge.take(closed)
@@ -247,6 +248,11 @@ class Keeper:
         """Is it time for a checkpoint?"""
         return not self._done <= self._clock() < self._next  # a clock can be put back
 
+    @property
+    def may_save(self) -> bool:
+        """Would one before its time leave enough for the rest of the work?"""
+        return not self._done <= self._clock() < self._done + self._patience
+
     def save(self) -> bool:
         """Write a checkpoint of every model; whether all are durable."""
         began = self._clock()
@@ -262,7 +268,8 @@ class Keeper:
         else:
             self.failures += 1
         self.problem = "" if done else self._checkpoints.problem
-        self._wait(max(self._interval, PATIENCE * (self._clock() - began)))
+        self._patience = PATIENCE * (self._clock() - began)
+        self._wait(max(self._interval, self._patience))
         return done
 
     def confirm(self) -> None:

@@ -32,7 +32,7 @@ from detectors.fairness.gap import GapMemory
 from detectors.labels.learned import Learned
 from detectors.profile import Profile
 
-VERSION = 1  # of what is remembered
+VERSION = 2  # of what is remembered
 MOST, MOST_PANES = 2**32, 2**26  # bytes of a state, and of a message
 FOLD, MODEL, PANES = "fold", "model", "panes"
 CODEC = Codec(

@@ -1,9 +1,10 @@
 """Memory is bounded by configuration, whatever the traffic, the backlog or what never comes."""
 
 import numpy as np
+import pytest
 
 from agent.join import EARLY_SHARE, WAITING_BYTES, Join
-from agent.pipeline import SKEW, Pipeline
+from agent.pipeline import OPEN_SHARE, SKEW, Pipeline
 from agent.profile_file import save
 from detectors.batch import Feedback
 from tests.watched import (
@@ -54,23 +55,69 @@ def test_predictions_are_bounded_though_no_pane_ever_closes(tmp_path):
     assert not pipeline.close()
 
 
-def test_a_partition_far_ahead_of_another_waits_for_it(tmp_path):
+LATER, BACKLOG = START / 1000 + 30 * 3600, {}  # the clock; nothing is known to be read to its end
+
+
+@pytest.fixture
+def watched(tmp_path, request):
     save(reference(), tmp_path / "credit.profile")
-    pipeline, traffic = Pipeline(configuration(tmp_path / "credit.profile")), Traffic()
+    model = {"feedback": {"memory": getattr(request, "param", "256MB")}}
+    pipeline = Pipeline(configuration(tmp_path / "credit.profile", model=model))
     pipeline.assign([(PREDICTIONS, 0), (FEEDBACK, 0)])
-    assert pipeline.ahead() == frozenset()
+    return pipeline, Traffic()
+
+
+def test_a_partition_far_ahead_of_another_waits_for_it(watched):
+    pipeline, traffic = watched
+    assert pipeline.ahead(LATER, BACKLOG) == frozenset()
     predictions, feedback = traffic.until(10 * MINUTE)
     pipeline.take(predictions, LATEST, 0.0)
-    assert pipeline.ahead() == frozenset()  # nothing is known of the other yet
+    assert pipeline.ahead(LATER, BACKLOG) == frozenset()  # nothing is known of the other yet
     pipeline.take(feedback, LATEST, 0.0)
     later, its_feedback = traffic.until(10 * MINUTE + SKEW + MINUTE)
     pipeline.take(later, LATEST, 0.0)
-    assert pipeline.ahead() == {(PREDICTIONS, 0)}
+    assert pipeline.ahead(LATER, BACKLOG) == {(PREDICTIONS, 0)}
     pipeline.take(its_feedback, LATEST, 0.0)
-    assert pipeline.ahead() == frozenset()
+    assert pipeline.ahead(LATER, BACKLOG) == frozenset()
     # One that is read to its end and silent holds nobody up: the clock moves it.
     much, _ = traffic.until(10 * HOUR)
     pipeline.take(much, LATEST, 0.0)
-    assert pipeline.ahead() == {(PREDICTIONS, 0)}
+    assert pipeline.ahead(LATER, BACKLOG) == {(PREDICTIONS, 0)}
     pipeline.idle({(FEEDBACK, 0): 0}, START / 1000 + 10 * 3600 + 12)
-    assert pipeline.ahead() == frozenset()
+    assert pipeline.ahead(LATER, BACKLOG) == frozenset()
+
+
+def test_labels_with_the_times_of_what_they_are_of_hold_nobody_up(watched):
+    """They come five minutes late and never cease: neither now nor after a backlog."""
+    pipeline, traffic = watched
+    predictions, _ = traffic.until(10 * MINUTE)
+    later, _ = traffic.until(15 * MINUTE)
+    labels = Traffic().until(10 * MINUTE)[1]
+    for batch in (predictions, later, labels):
+        pipeline.take(batch, LATEST, 0.0)
+    now = START / 1000 + 15 * 60
+    assert pipeline.ahead(now, BACKLOG) == frozenset(), "it has just happened"
+    assert pipeline.ahead(LATER, BACKLOG) == {(PREDICTIONS, 0)}
+    read = {(FEEDBACK, 0): 40, (PREDICTIONS, 0): 100_000}
+    assert pipeline.ahead(LATER, read) == frozenset(), "there are no other labels yet"
+    assert pipeline.ahead(LATER, {(FEEDBACK, 0): 40_000}) == {(PREDICTIONS, 0)}
+
+
+@pytest.mark.parametrize("watched", ["1MiB"], indirect=True)
+def test_what_is_kept_for_a_topic_that_is_behind_is_bounded(watched):
+    """Predictions have just happened, and labels are hours behind though read to their end."""
+    pipeline, traffic = watched
+    pipeline.take(Traffic().until(MINUTE)[1], LATEST, 0.0)
+    kept = []
+    for minute in range(1, 600):
+        now, lag = START / 1000 + minute * 60, {(FEEDBACK, 0): 1, (PREDICTIONS, 0): 1}
+        pipeline.take(traffic.until(minute * MINUTE)[0], LATEST, 0.0)
+        kept.append(pipeline.model("credit").kept(0))
+        if pipeline.ahead(now, lag):
+            break
+    assert pipeline.ahead(now, lag) == {(PREDICTIONS, 0)}
+    assert 2**20 / OPEN_SHARE < kept[-1] < 2 * 2**20 / OPEN_SHARE
+    assert len(kept) > 5
+    pipeline.take(Traffic().until(minute * MINUTE)[1], LATEST, 0.0)
+    pipeline.close()
+    assert pipeline.ahead(now, lag) == frozenset()

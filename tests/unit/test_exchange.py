@@ -12,7 +12,10 @@ from agent.checkpoint.keeper import Keeper
 from agent.checkpoint.medium import Memory
 from agent.checkpoint.store import Checkpoints
 from agent.exchange import Exchange, messages
+from agent.fold import Closed, Facts
 from agent.intake.source import RawBatch
+from agent.offsets import Ranges
+from agent.panes import Entries, summed
 from agent.pipeline import Pipeline
 from agent.profile_file import save
 from agent.results import alarm_result
@@ -68,12 +71,13 @@ class Member:
     """One agent of the group."""
 
     def __init__(self, config, broker, medium, batch=200, memory=2**24):
-        self.broker, self.batch, self.alarms = broker, batch, {}
+        self.broker, self.batch, self.alarms, self.medium = broker, batch, {}, medium
         self.pipeline = Pipeline(config)
         self.exchange = Exchange(self.pipeline, PANES, broker, lambda: PANES_PARTITIONS, memory)
         checkpoints = Checkpoints(medium)
         self.keeper = Keeper(self.pipeline, checkpoints, lambda: 0.0, 10.0, self.exchange)
         self.at, self.ahead, self.read_again = {}, 0, 0
+        self.is_zombie = False  # the group has dropped it, and takes none of its commits
 
     def assigned(self, share):
         places = self.keeper.place(share).items()
@@ -97,12 +101,17 @@ class Member:
         for at, offset in self.exchange.again().items():
             self.exchange.read_again(at)
             self.at[at], self.read_again = offset, self.read_again + 1
-        assert not self.exchange.is_uncertain
+        if self.exchange.is_uncertain:
+            self.save()
         self.exchange.send()
         if save:
-            assert self.keeper.save()
-            self.keeper.confirm_own()
+            self.save()
         return any(read)
+
+    def save(self):
+        assert self.keeper.save()
+        if not self.is_zombie:
+            self.keeper.confirm_own()
 
 
 def canonical(payload):
@@ -110,14 +119,14 @@ def canonical(payload):
     state = record.decode_model(payload, None).state
     merge = replace(state.merge, facts={})
     return record.CODEC.encode(
-        "model", 1, "", replace(state, merge=merge, taken=0, taken_of=("", 0))
+        "model", record.VERSION, "", replace(state, merge=merge, taken=0, taken_of=("", 0))
     )
 
 
 def without_outbox(payload):
     """A fold's record without what it has closed lately, which an agent alone keeps for longer."""
-    state = record.CODEC.decode("fold", 1, None, record._unpacked(payload))
-    return record.CODEC.encode("fold", 1, "", replace(state, outbox=()))
+    state = record.CODEC.decode("fold", record.VERSION, None, record._unpacked(payload))
+    return record.CODEC.encode("fold", record.VERSION, "", replace(state, outbox=()))
 
 
 def remembered(medium):
@@ -282,6 +291,8 @@ def test_whoever_dies_comes_or_lingers(config, fresh, alone, seed):
     for _ in range(12):
         count = int(random.integers(1, 5))
         zombies = [m for m in members if random.random() < 0.3]
+        for zombie in zombies:
+            zombie.is_zombie = True
         batches = random.integers(30, 300, count)
         members = [
             Member(config, fresh, medium, int(batches[i])).assigned(fresh.share(i, count))
@@ -478,3 +489,84 @@ def test_a_message_for_other_cells_is_refused_and_counted(config, fresh, tmp_pat
     member.exchange.take(fresh.read((PANES, number), 0, 10_000))
     assert member.exchange.refused == len(fresh.panes[number]) > 1
     assert not member.pipeline.model("credit").merge.frontier
+
+
+class Corrected:
+    """A pane in which many earlier ones are corrected: too much for one message."""
+
+    def __init__(self, entries, before=1_000, extra=0):
+        random = np.random.default_rng(7)
+        made = []
+        for size in (entries, entries // 3):
+            bucket, cell = random.integers(0, 900, size), random.integers(0, 40, size)
+            pane = np.full(size, before - 1)
+            made.append(summed([Entries(pane, bucket, cell, random.integers(1, 9, size))]))
+        ranges = Ranges(np.array([before - 1]), np.array([5]), np.array([9]))
+        facts = Facts(1, 2, 3, 4, 5, 6, 7)
+        self.closed = Closed(
+            0, before + extra, *made, (("credit.feedback", ranges),), ("a",), facts
+        )
+
+
+@pytest.fixture
+def judge(config, fresh, monkeypatch):
+    monkeypatch.setattr("agent.exchange.LARGEST", 20_000)
+    monkeypatch.setattr("agent.exchange.ENTRIES", 1_000)
+    return Member(config, fresh, Memory()).assigned(fresh.share(0, 1))
+
+
+def arrive(judge, *messages):
+    number = judge.exchange.partition_of("credit")
+    topic = judge.broker.panes[number]
+    start = len(topic)
+    topic.extend(messages)
+    judge.exchange.take(judge.broker.read((PANES, number), start, len(messages)))
+    return judge.pipeline.model("credit").merge
+
+
+def held(merge):
+    pending = merge.pending[0]
+    return [
+        [getattr(store.capture(), name).tolist() for name in ("pane", "bucket", "cell", "weight")]
+        for store in (pending.detected, pending.shown)
+    ], pending.offsets.capture()
+
+
+@pytest.mark.parametrize("extra", [0, 30])
+def test_a_pane_too_large_for_a_message_comes_in_pieces(judge, extra):
+    model, closed = judge.pipeline.model("credit"), Corrected(6_500, extra=extra).closed
+    pieces = messages(model, closed)
+    assert len(pieces) == 6 + (extra > 0) and max(map(len, pieces)) < 20_000
+    merge = arrive(judge, *pieces[:3])
+    assert 0 not in merge.frontier and not merge.pending
+    merge = arrive(judge, *pieces[1:2], *pieces[:5], *pieces[3:])  # sent again by another
+    assert merge.frontier[0] == closed.before
+    assert held(merge)[0] == [
+        [getattr(e, name).tolist() for name in ("pane", "bucket", "cell", "weight")]
+        for e in (closed.detected, closed.shown)
+    ]
+    assert held(merge)[1]["credit.feedback"].last.tolist() == [9]
+    before = held(merge)
+    assert held(arrive(judge, *pieces)) == before
+    assert judge.exchange.refused == 0
+
+
+def test_pieces_of_a_pane_outlive_the_judge(judge, config, fresh):
+    pieces = messages(judge.pipeline.model("credit"), Corrected(6_500).closed)
+    arrive(judge, *pieces[:4])
+    judge.save()
+    next_one = Member(config, fresh, judge.medium).assigned(fresh.share(0, 1))
+    at = (PANES, next_one.exchange.partition_of("credit"))
+    assert next_one.at[at] == 4
+    merge = arrive(next_one, *pieces[4:])
+    assert held(merge) == held(arrive(judge, *pieces[4:]))
+
+
+def test_pieces_of_a_pane_that_is_closed_otherwise_later_count_once(judge):
+    """Whoever sent some of them died, and the next one closed more at once."""
+    model = judge.pipeline.model("credit")
+    first, whole = Corrected(6_500).closed, Corrected(2_900, before=1_001).closed
+    arrive(judge, *messages(model, first)[:4])
+    merge = arrive(judge, *messages(model, whole))
+    assert merge.frontier[0] == 1_001 and not merge.begun
+    assert held(merge)[0][0][3] == whole.detected.weight.tolist()
