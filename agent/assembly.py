@@ -1,6 +1,5 @@
 """Puts the agent together, from a configuration to a loop that can be run."""
 
-import time
 from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager
 
@@ -10,8 +9,10 @@ from agent.checkpoint.medium import Medium
 from agent.checkpoint.store import Checkpoints
 from agent.clock import SteadyClock
 from agent.config import Config
+from agent.errors import UnreachableError
 from agent.exchange import PARTITIONS, Exchange
 from agent.intake.kafka import (
+    BROKERS_TIME,
     ClientCredentials,
     KafkaSettings,
     KafkaSink,
@@ -65,9 +66,16 @@ def exchange_of(
     topic = config.kafka.panes_topic
 
     def prepare() -> int:
-        configs = {"retention.ms": str(PANES_KEPT), "max.message.bytes": str(LARGEST_PANE)}
+        configs = {
+            "retention.ms": str(PANES_KEPT),
+            "max.message.bytes": str(LARGEST_PANE),
+            **BROKERS_TIME,
+        }
         ensure_topic(settings, topic, partitions=PARTITIONS, configs=configs, timeout=2.0)
-        return partition_counts(settings, timeout=2.0)[topic]
+        counts = partition_counts(settings, timeout=2.0)
+        if topic not in counts:  # another agent has just made it, or the right to see it is missing
+            raise UnreachableError("it exists, and the broker does not show it (yet)")
+        return counts[topic]
 
     return Exchange(pipeline, topic, sink, prepare, int(config.kafka.memory))
 
@@ -76,7 +84,12 @@ def exchange_of(
 def outbox(topic: str, settings: KafkaSettings, memory: int) -> Iterator[Outbox]:
     """The way to one of Tocsin's own topics, which is created where it is missing."""
     sink = KafkaSink(settings, buffer_bytes=memory)
-    box = Outbox(topic, sink, lambda: ensure_topic(settings, topic, timeout=2.0), memory)
+    box = Outbox(
+        topic,
+        sink,
+        lambda: ensure_topic(settings, topic, configs=BROKERS_TIME, timeout=2.0),
+        memory,
+    )
     try:
         yield box
     finally:
@@ -114,6 +127,6 @@ def assembled(config: Config) -> Iterator[Loop]:
         def panes_from(at: TopicPartition, offset: int) -> list[bytes]:
             return values_from(settings, at, offset, STATE_SECONDS)
 
-        checkpoints = Checkpoints(medium)
-        keeper = Keeper(pipeline, checkpoints, time.time, interval, exchange, panes_from)
-        yield Loop(source, pipeline, events, SteadyClock(), keeper=keeper, exchange=exchange)
+        clock, checkpoints = SteadyClock(), Checkpoints(medium)
+        keeper = Keeper(pipeline, checkpoints, clock, interval, exchange, panes_from)
+        yield Loop(source, pipeline, events, clock, keeper=keeper, exchange=exchange)

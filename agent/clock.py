@@ -33,15 +33,20 @@ class SteadyClock:
 
     def __call__(self) -> float:
         """Now."""
+        # Once: the threads that serve ask as well.
+        jumped, offset = self._jumped, self._offset
         steady, wall = self._steady(), self._wall()
-        off = wall - (steady + self._offset)
+        off = wall - (steady + offset)
         if abs(off) <= JUMP_SECONDS:
+            if jumped is not None:
+                self._log.info("the clock is right again")
             self._jumped = None
-            self._offset += off  # follows a clock that is slewed
-        elif self._jumped is None:
+            self._offset = offset = offset + off  # follows a clock that is slewed
+        elif jumped is None:
             self._jumped = steady
             self._log.warning("the clock has jumped", seconds=round(off, 3))
-        elif steady - self._jumped >= PATIENCE:
+        elif steady - jumped >= PATIENCE:
             self._log.warning("the clock is believed", seconds=round(off, 3))
             self._offset, self._jumped = wall - steady, None
-        return steady + self._offset
+            offset = wall - steady
+        return steady + offset

@@ -14,7 +14,7 @@ from kafka.structs import TopicPartition
 from agent.checkpoint.record import CODEC, VERSION
 from agent.checkpoint.store import FORMAT, Checkpoints
 from tests.rig.damage import newest, records
-from tests.rig.life import PARTITIONS, Life
+from tests.rig.life import PARTITIONS, Life, same_as_undisturbed
 from tests.rig.stream import Sender, stream
 
 pytestmark = pytest.mark.kafka
@@ -47,20 +47,6 @@ def born(kafka, fresh, tmp_path, topics):
         return Life(tmp_path / name, kafka, fresh(name), topics, **options)
 
     return make
-
-
-def same_as_undisturbed(life, calm, made):
-    """Its end is that of a life over the same topics that nothing befalls."""
-    counts, metrics = life.finish(made)
-    calm.agent.start()
-    calm_counts, calm_metrics = calm.finish(made)
-    assert counts == calm_counts
-    assert metrics == calm_metrics
-    state, calm_state = life.state(), calm.state()
-    assert {n: s == calm_state[n] for n, s in state.items()} == dict.fromkeys(state, True)
-    ids, told = calm.alarms()
-    assert len(ids) == told >= 2
-    assert life.alarms()[0] == ids
 
 
 def test_a_damaged_checkpoint_costs_nothing_while_the_one_before_is_whole(kafka, topics, born):

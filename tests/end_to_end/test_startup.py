@@ -9,7 +9,9 @@ from tests.rig.agent import Agent, produce
 from tests.rig.process import free_port
 from tests.rig.silent import SilentServer
 from tests.rig.small_broker import SmallBroker
-from tests.watched import reference
+from tests.watched import Traffic, reference
+
+MODELS = 20
 
 
 def agent_for(bootstrap, folder, **kafka):
@@ -79,18 +81,45 @@ def test_an_agent_that_was_there_first_becomes_ready_once_the_broker_is(before, 
 
 
 @pytest.mark.slow
-def test_sigterm_ends_it_while_the_broker_hangs(tmp_path):
-    broker = SmallBroker(tmp_path / "broker")
-    broker.start()
+@pytest.mark.kafka
+def test_sigterm_ends_it_while_the_broker_hangs(kafka, fresh, tmp_path):
+    """Many models, each with what it has not yet remembered, and letters on their way."""
+    names, each = [f"m{n}" for n in range(MODELS)], 300
+    profile_file.save(reference(), tmp_path / "credit.profile")
+    topics = [{"topic": fresh(what)} for what in ("predictions", "feedback")]
+    settings = {
+        "bootstrap_servers": kafka.bootstrap,
+        "dead_letter_topic": fresh("dead"),
+        **{f"{what}_topic": fresh(what) for what in ("state", "events")},
+        "group_id": fresh("group"),
+    }
+    model = {"task": "binary", "profile": "credit.profile", "predictions": topics[0]}
+    models = {name: {**model, "feedback": topics[1]} for name in names}
+    agent = Agent(tmp_path, {"kafka": settings, "models": models, "pane": "1m"})
+    traffic = Traffic()
+
+    def send(times):
+        values = traffic.until(times * each * 500)[0].values
+        rows = [b'{"model":"%s",%s' % (name.encode(), v[1:]) for v in values for name in names]
+        rubbish = [b'{"model":"%s"}' % name.encode() for name in names for _ in range(20)]
+        produce(kafka.bootstrap, topics[0]["topic"], rows + rubbish, ["a"] * len(rows + rubbish))
+
+    def read(times):
+        for name in names:
+            agent.wait(
+                name, lambda s: sum(s["records"]["predictions"].values()) == times * each, 30
+            )
+
+    produce(kafka.bootstrap, topics[1]["topic"], [b"{}"], ["a"])
+    send(1)
     with ExitStack() as stack:
-        stack.callback(broker.stop)
-        agent = agent_for(broker.bootstrap, tmp_path, dead_letter_topic="dead")
-        for topic in ("credit.predictions", "credit.feedback"):
-            produce(broker.bootstrap, topic, [b"{}"], ["a"])
         agent.start()
         stack.callback(agent.process.kill)
         agent.wait_ready()
-        broker.process.freeze()
-        stack.callback(broker.process.thaw)
+        read(1)
+        send(2)
+        read(2)
+        kafka.process.freeze()
+        stack.callback(kafka.process.thaw)
         assert agent.get("/healthz") == "ok\n"
         assert ended(agent) == 0

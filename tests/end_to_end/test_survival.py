@@ -6,12 +6,13 @@ import time
 import numpy as np
 import pytest
 
-from tests.rig.life import PARTITIONS, Life
+from tests.rig.life import PARTITIONS, Life, same_as_undisturbed
 from tests.rig.stream import Sender, stream
 
 pytestmark = pytest.mark.kafka
 
 KILLS = 50
+SLOW = {"latency_ms": 25, "kilobytes_per_second": 300}
 
 
 def test_killed_fifty_times_it_ends_as_if_nothing_had_happened(kafka, fresh, tmp_path):
@@ -27,20 +28,37 @@ def test_killed_fifty_times_it_ends_as_if_nothing_had_happened(kafka, fresh, tmp
         killed.agent.process.kill()
     sender.join(60)
     killed.agent.start()
-    counts, metrics = killed.finish(made)
+    same_as_undisturbed(killed, Life(tmp_path / "calm", kafka, fresh("calm"), topics), made)
 
-    calm = Life(tmp_path / "calm", kafka, fresh("calm"), topics)
-    calm.agent.start()
-    calm_counts, calm_metrics = calm.finish(made)
 
-    assert counts == calm_counts
-    assert metrics == calm_metrics
-    state, calm_state = killed.state(), calm.state()
-    assert {n: s == calm_state[n] for n, s in state.items()} == dict.fromkeys(state, True)
-    ids, _ = killed.alarms()
-    calm_ids, calm_told = calm.alarms()
-    assert len(calm_ids) == calm_told >= 2
-    assert ids == calm_ids
+def test_killed_over_a_slow_link_that_is_cut_at_times_it_ends_likewise(
+    kafka, proxy, fresh, tmp_path
+):
+    topics = fresh("predictions"), fresh("feedback")
+    made = stream(60, *topics)
+    sender = Sender(kafka.bootstrap, made, 20.0, PARTITIONS)
+    random = np.random.default_rng(13)
+    through = {"bootstrap_servers": proxy.bootstrap}
+    killed = Life(tmp_path / "killed", kafka, fresh("killed"), topics, settings=through)
+    proxy.slow(**SLOW)
+    sender.start()
+    for number in range(5):
+        killed.agent.start()
+        if number % 2:  # while it restores what is remembered
+            time.sleep(float(random.uniform(1.0, 4.0)))
+        else:  # while it reads or writes a checkpoint; its link is cut, or just back
+            killed.agent.wait_ready()
+            time.sleep(float(random.uniform(0.0, 2.0)))
+            proxy.cut()
+            time.sleep(float(random.uniform(0.0, 1.0)))
+            proxy.restore()
+            proxy.slow(**SLOW)
+            time.sleep(float(random.uniform(0.0, 1.5)))
+        killed.agent.process.kill()
+    sender.join(60)
+    killed.agent.start()
+    killed.agent.wait_ready()
+    same_as_undisturbed(killed, Life(tmp_path / "calm", kafka, fresh("calm"), topics), made)
 
 
 def read_by(agents):

@@ -17,6 +17,7 @@ from agent.intake.kafka import KafkaSettings, KafkaSink, KafkaSource, check_topi
 from tests.rig.kafka import KafkaServer
 from tests.rig.process import free_port
 from tests.rig.small_broker import SmallBroker
+from tests.rig.toxiproxy import Proxy
 
 Broker = KafkaServer | SmallBroker
 Fresh = Callable[[str], str]
@@ -561,3 +562,25 @@ def test_who_is_no_member_any_more_has_committed_nothing(
         admin.close()
         assert not source.commit({(topic, 0): 5})
         assert source.problem == ""
+
+
+@pytest.mark.kafka
+def test_of_a_partition_that_is_placed_at_its_end_it_is_known_that_it_is_read(
+    kafka: KafkaServer, proxy: Proxy, fresh: Fresh
+) -> None:
+    """What is on its way when it is placed is dropped, and a broker tells of an end only once."""
+    topic = fresh("topic")
+    near = KafkaSettings(kafka.bootstrap, group_id=fresh("group"))
+    ensure_topic(near, topic)
+    send(near, topic, numbers(0, 10))
+    proxy.slow(latency_ms=100, kilobytes_per_second=10_000)
+    far = KafkaSettings(proxy.bootstrap, group_id=near.group_id)
+    with closing(KafkaSource(far, [topic], held=True)) as source:
+        deadline = time.monotonic() + 20
+        while source._consumer is None or not source._consumer._fetcher.in_flight_fetches():
+            assert time.monotonic() < deadline, source.problem
+            source.poll(0.01)
+        assert source.place({(topic, 0): [10]})
+        while source.lag() != {(topic, 0): 0}:
+            assert time.monotonic() < deadline, source.lag()
+            source.poll(0.1)

@@ -1,10 +1,13 @@
 """Checkpoints on a compacted topic of a real Kafka: the same suite as for every other medium."""
 
+import threading
 import time
 
+import numpy as np
 import pytest
+from kafka import KafkaConsumer, TopicPartition
 
-from agent.checkpoint.store import Checkpoints
+from agent.checkpoint.store import CHUNK_BYTES, Checkpoints
 from agent.intake.kafka import KafkaSettings, StateTopic, partition_counts
 from tests.rig.process import free_port
 from tests.unit.test_checkpoints import (  # noqa: F401  # collected here too, on this medium
@@ -101,3 +104,75 @@ def test_groups_that_share_a_topic_do_not_see_each_other(kafka):
     assert Checkpoints(first).open(["credit"])["credit"].payload == b"risk's"
     first.close()
     second.close()
+
+
+LARGE = np.random.default_rng(1).bytes(20_000_000)
+
+
+@pytest.fixture
+def far(proxy, fresh):
+    """Checkpoints, opened, of a topic that is reached through a proxy, and the topic's name."""
+    name = fresh("state")
+    medium = StateTopic(KafkaSettings(proxy.bootstrap), name, timeout=5.0)
+    checkpoints = Checkpoints(medium)
+    assert checkpoints.open(["large"]) is not None, medium.problem
+    yield checkpoints, name
+    medium.close()
+
+
+def records_on(kafka, topic):
+    """How many there are, of all partitions, those compacted away included."""
+    consumer = KafkaConsumer(bootstrap_servers=kafka.bootstrap)
+    partitions = [TopicPartition(topic, n) for n in consumer.partitions_for_topic(topic)]
+    try:
+        return sum(consumer.end_offsets(partitions).values())
+    finally:
+        consumer.close()
+
+
+@pytest.mark.slow
+def test_a_link_may_take_longer_than_the_timeout_as_long_as_it_goes_on(far, proxy):
+    checkpoints, _ = far
+    proxy.slow(5, 2_000)
+    began = time.monotonic()
+    assert checkpoints.save("large", LARGE), checkpoints.problem
+    assert time.monotonic() - began > 6, "the link was not slow"
+    found = Checkpoints(checkpoints.medium).open(["large"])
+    assert found is not None, checkpoints.problem
+    assert found["large"].payload == LARGE
+
+
+@pytest.mark.slow
+def test_a_slow_link_is_not_waited_for_without_end(kafka, proxy, fresh):
+    medium = StateTopic(KafkaSettings(proxy.bootstrap), fresh("state"), timeout=5.0, longest=3.0)
+    checkpoints = Checkpoints(medium)
+    assert checkpoints.open(["large"]) is not None, medium.problem
+    proxy.slow(5, 2_000)
+    began = time.monotonic()
+    assert not checkpoints.save("large", LARGE)
+    assert 2.9 < time.monotonic() - began < 4
+    assert "records were acknowledged within 3 s" in medium.problem
+    medium.close()
+
+
+@pytest.mark.slow
+def test_what_was_given_up_is_not_sent_later(far, kafka, proxy):
+    checkpoints, topic = far
+    assert checkpoints.save("large", b"before")
+    proxy.slow(5, 2_000)
+    silence = threading.Timer(3.0, proxy.black_hole)
+    silence.start()
+    began = time.monotonic()
+    assert not checkpoints.save("large", LARGE)
+    assert 5 < time.monotonic() - began < 3 + 5 + 1
+    assert "nothing was acknowledged for 5 s" in checkpoints.problem
+    for _ in range(3):
+        assert not checkpoints.save("large", LARGE)
+    proxy.restore()
+    deadline = time.monotonic() + 20
+    while not checkpoints.save("large", b"after"):
+        assert time.monotonic() < deadline, checkpoints.problem
+    found = Checkpoints(checkpoints.medium).open(["large"])
+    assert found is not None and found["large"].payload == b"after"
+    # A third of the first came through, and of all others what was under way at most.
+    assert records_on(kafka, topic) < len(LARGE) // CHUNK_BYTES

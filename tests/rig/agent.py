@@ -53,7 +53,8 @@ def environment() -> dict[str, str]:
 class Agent:
     """`tocsin run` in a folder, with this configuration (its HTTP port is added).
 
-    With `tls` it is asked over TLS, as the agent then has to serve; `headers` go with each request.
+    With `tls` it is asked over TLS, as the agent then has to serve; `headers` go with each request,
+    `variables` into its environment.
     """
 
     def __init__(
@@ -63,8 +64,10 @@ class Agent:
         *options: str,
         tls: ssl.SSLContext | None = None,
         headers: Mapping[str, str] | None = None,
+        variables: Mapping[str, str] | None = None,
     ) -> None:
         self._options, self._tls, self.headers = options, tls, dict(headers or {})
+        self._variables = dict(variables or {})
         self.port = free_port()
         self.target = f"127.0.0.1:{self.port}"
         self._folder = folder
@@ -75,7 +78,8 @@ class Agent:
 
     def start(self) -> "Agent":
         """Return once it is live."""
-        environ = [f"{k}={v}" for k, v in environment().items() if k == "PYTHONPATH"]
+        own = {"PYTHONPATH": environment()["PYTHONPATH"], **self._variables}
+        environ = [f"{name}={value}" for name, value in own.items()]
         command = ["env", *environ, sys.executable, "-m", "agent.cli", "run", *self._options]
         self._process = Process(command, self._folder / "agent.log")
         _started.append(self._process)

@@ -44,6 +44,8 @@ class Life:
         Checkpoints are kept in the folder, not on a topic.
     settings
         More of the section `kafka` of the configuration.
+    variables
+        More of the environment of the process.
     """
 
     def __init__(
@@ -56,6 +58,7 @@ class Life:
         partitions: int = PARTITIONS,
         in_directory: bool = False,
         settings: Mapping[str, Any] | None = None,
+        variables: Mapping[str, str] | None = None,
     ) -> None:
         folder.mkdir()
         save(reference(), folder / "credit.profile")
@@ -88,6 +91,7 @@ class Life:
                     }
                 },
             },
+            variables=variables,
         )
 
     @contextmanager
@@ -210,6 +214,20 @@ class _Onlooker:
 
     def claim(self, names: Sequence[str]) -> dict[str, int]:
         return dict.fromkeys(names, 0)
+
+
+def same_as_undisturbed(life: Life, calm: Life, made: Sequence[Sent]) -> None:
+    """Its end is that of a life over the same topics that nothing befalls."""
+    counts, metrics = life.finish(made)
+    calm.agent.start()
+    calm_counts, calm_metrics = calm.finish(made)
+    assert counts == calm_counts
+    assert metrics == calm_metrics
+    state, calm_state = life.state(), calm.state()
+    assert {n: s == calm_state[n] for n, s in state.items()} == dict.fromkeys(state, True)
+    ids, told = calm.alarms()
+    assert len(ids) == told >= 2
+    assert life.alarms()[0] == ids
 
 
 def canonical(name: str, payload: bytes | None) -> bytes:

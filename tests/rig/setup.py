@@ -19,9 +19,11 @@ from tests.rig.data import DATA
 from tests.rig.kafka import JARS, KAFKA_VERSION
 from tests.rig.requirements import CACHE
 from tests.rig.toxiproxy import BINARY, TOXIPROXY_VERSION
+from tests.rig.wall_clock import LIBRARY, SOURCE
 
-# Debian's package for each command.
+# Debian's packages for each command.
 PACKAGES = {
+    "cc": "gcc libc6-dev",
     "java": "default-jre-headless",
     "mvn": "maven",
     "prometheus": "prometheus",
@@ -60,11 +62,11 @@ class CannotBeHad(Exception):
 
 
 def system_packages() -> None:
-    """Java, Maven, Prometheus, Alertmanager and Chromium."""
+    """Java, Maven, Prometheus, Alertmanager, Chromium and a C compiler."""
     absent = [name for name in PACKAGES if shutil.which(name) is None]
     if not absent:
         return
-    packages = sorted({PACKAGES[name] for name in absent})
+    packages = sorted({package for name in absent for package in PACKAGES[name].split()})
     if shutil.which("apt-get") is None or os.geteuid() != 0:
         raise CannotBeHad(f"{', '.join(absent)}: install Debian's {' '.join(packages)}, or such")
     print(f"installing {' '.join(packages)}", flush=True)
@@ -117,6 +119,19 @@ def toxiproxy() -> None:
         Path(folder, "server").rename(BINARY)
 
 
+def wall_clock() -> None:
+    """The library that puts a process's wall clock forward and back."""
+    if LIBRARY.exists():
+        return
+    if shutil.which("cc") is None:
+        raise CannotBeHad("the preloaded wall clock: a C compiler builds it")
+    print("building the wall clock", flush=True)
+    with tempfile.TemporaryDirectory(dir=CACHE) as folder:
+        made = Path(folder, LIBRARY.name)
+        _run(["cc", "-shared", "-fPIC", "-O2", "-o", str(made), str(SOURCE), "-ldl"])
+        made.rename(LIBRARY)
+
+
 def _go(folder: str) -> str:
     """A Go command: the machine's own, or one that pip puts into the folder."""
     own = shutil.which("go")
@@ -140,7 +155,7 @@ def main(chosen: Sequence[str]) -> int:
     """Fetch the chosen parts, or all; what is missing is an error only where all is required."""
     CACHE.mkdir(exist_ok=True)
     complete = True
-    for part in (system_packages, kafka_jars, data_files, toxiproxy):
+    for part in (system_packages, kafka_jars, data_files, toxiproxy, wall_clock):
         if chosen and part.__name__ not in chosen:
             continue
         try:

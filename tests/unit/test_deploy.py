@@ -11,6 +11,10 @@ import yaml
 
 from agent import healthcheck
 from agent.config import load
+from agent.config.units import parse_size
+from agent.exchange import PARTITIONS
+from agent.join import EARLY_SHARE
+from agent.pipeline import OPEN_SHARE
 from agent.publish.access import Access
 from agent.publish.http import HttpServer
 from agent.publish.tls import Tls
@@ -146,3 +150,15 @@ def test_the_manifests_fit_together(tmp_path: Path) -> None:
     assert not security["allowPrivilegeEscalation"]
     paths = [container[probe]["httpGet"]["path"] for probe in ("livenessProbe", "readinessProbe")]
     assert paths == ["/healthz", "/readyz"]
+
+
+def test_an_agent_that_is_left_alone_stays_within_its_memory(tmp_path: Path) -> None:
+    config_map, _, stateful = MANIFESTS
+    (container,) = stateful["spec"]["template"]["spec"]["containers"]
+    limit = parse_size(container["resources"]["limits"]["memory"] + "B")
+    (tmp_path / "tocsin.yaml").write_text(config_map["data"]["tocsin.yaml"])
+    config = load(tmp_path / "tocsin.yaml", {"POD_NAME": "tocsin-0"})
+    # docs/reliability.md, "What is bounded"
+    memories = [int(model.feedback.memory) for model in config.models.values()]
+    remembered = sum(m + m // EARLY_SHARE + m // OPEN_SHARE for m in memories)
+    assert PARTITIONS * remembered + 5 * max(memories) + 250_000_000 < limit

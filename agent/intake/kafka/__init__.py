@@ -6,9 +6,10 @@ from agent.intake.kafka.settings import KafkaSettings
 from agent.intake.kafka.sink import KafkaSink
 from agent.intake.kafka.source import KafkaSource
 from agent.intake.kafka.state import StateTopic
-from agent.intake.kafka.topics import check_topics, ensure_topic, partition_counts
+from agent.intake.kafka.topics import BROKERS_TIME, check_topics, ensure_topic, partition_counts
 
 __all__ = [
+    "BROKERS_TIME",
     "ClientCredentials",
     "KafkaSettings",
     "KafkaSink",

@@ -177,6 +177,12 @@ def is_fatal(error: BaseException) -> bool:
 def reason_of(error: BaseException) -> str:
     """What a library's error means, in a person's words."""
     text = str(error.args[0]) if error.args else type(error).__name__
+    if isinstance(error, errors.GroupAuthorizationFailedError):
+        return f"READ on group {text} is not granted"
+    if isinstance(error, errors.TopicAuthorizationFailedError):
+        topics = error.args[0] if error.args else ()
+        if isinstance(topics, set):  # of a consumer
+            return f"READ or DESCRIBE on {', '.join(sorted(topics))} is not granted"
     if text in ("socket disconnected", "KafkaConnectionError"):
         return CLOSED
     if text.startswith("Invalid frame length"):

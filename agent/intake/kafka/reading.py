@@ -9,9 +9,16 @@ from kafka import KafkaConsumer, errors
 from kafka.structs import TopicPartition as KafkaTopicPartition
 
 from agent.errors import UnreachableError
-from agent.intake.kafka.network import Network, reason_of
+from agent.intake.kafka.network import Network
 from agent.intake.kafka.settings import MEBIBYTE, KafkaSettings
+from agent.intake.kafka.topics import refusal
 from agent.intake.source import TopicPartition
+
+# A slow link must bring all of a fetch within the 30 s of a request. It ends with a piece of a
+# record, which comes again: a bit more than two of those of a checkpoint.
+FETCH_BYTES = MEBIBYTE + 64 * 1024
+
+STUCK_SECONDS = 60.0  # without a record, whatever else comes
 
 
 @contextmanager
@@ -20,7 +27,8 @@ def reader(settings: KafkaSettings, timeout: float) -> Iterator[Any]:
     options = settings.for_client(
         KafkaConsumer,
         receive_message_max_bytes=100_000_000,
-        max_partition_fetch_bytes=8 * MEBIBYTE,
+        fetch_max_bytes=FETCH_BYTES,
+        max_partition_fetch_bytes=FETCH_BYTES,
     ) | {
         "group_id": None,
         "enable_auto_commit": False,
@@ -45,7 +53,8 @@ def to_end(
 ) -> Iterator[Any]:
     """Records of these partitions from there on (or the first there is), to their present ends.
 
-    Raises KafkaError, also where nothing is heard for `timeout` seconds.
+    Raises KafkaError, also where nothing is heard for `timeout` seconds. An answer that is on its
+    way over a slow link is heard.
     """
     milliseconds = timeout * 1000
     ends = consumer.end_offsets(list(starts), timeout_ms=milliseconds)
@@ -53,17 +62,24 @@ def to_end(
     for partition, offset in starts.items():
         consumer.seek(partition, offset)
     left = {p for p, end in ends.items() if end > starts[p]}
-    heard = time.monotonic()
+    came = time.monotonic()
     while left:
         for partition, records in consumer.poll(timeout_ms=200).items():
-            heard = time.monotonic()
+            came = time.monotonic()
             yield from records
             if records[-1].offset + 1 >= ends[partition]:
                 left.discard(partition)
         # Of a partition whose last records are compacted away no record tells that it is over.
         left -= {p for p in left if consumer.position(p, timeout_ms=milliseconds) >= ends[p]}
-        if time.monotonic() - heard > timeout:
+        now = time.monotonic()
+        if now - max(came, _last_read(consumer)) > timeout or now - came > STUCK_SECONDS:
             raise errors.KafkaTimeoutError("the broker has stopped answering")
+
+
+def _last_read(consumer: Any) -> float:
+    """When anything last came from a broker."""
+    transports = [c.transport for c in list(consumer._client._manager._conns.values())]
+    return max((t.last_read for t in transports if t is not None), default=0.0)
 
 
 def values_from(
@@ -80,4 +96,5 @@ def values_from(
             records = to_end(consumer, {KafkaTopicPartition(*at): offset}, timeout)
             return [record.value for record in records if record.value is not None]
     except errors.KafkaError as error:
-        raise UnreachableError(f"topic {at[0]} cannot be read: {reason_of(error)}") from error
+        reason = refusal(error, at[0], "READ")
+        raise UnreachableError(f"topic {at[0]} cannot be read: {reason}") from error

@@ -13,7 +13,6 @@ from agent.intake.kafka.settings import LASTING, MEBIBYTE, KafkaSettings
 # The record itself is what the broker objects to: it will never take it.
 REFUSED = (
     errors.InvalidRecordError,
-    errors.InvalidTimestampError,
     errors.MessageSizeTooLargeError,
     errors.RecordListTooLargeError,
 )

@@ -210,6 +210,10 @@ class KafkaSource:
                 self._ends[at] = ends[partition]
                 self._passed(at, begins)
                 self._consumer.seek(partition, max(offset, begins))
+                # What the fetch that is on its way says of the end is dropped, and not said again.
+                state = self._consumer._subscription.assignment.get(partition)
+                if state is not None:
+                    state.highwater = ends[partition]
             # What was set aside before is not paused any more, and would never be taken up.
             take_up(self._consumer._fetcher, wanted)
         except (errors.KafkaError, AssertionError) as error:

@@ -3,16 +3,17 @@
 import time
 import zlib
 from collections.abc import Mapping, Sequence
+from contextlib import suppress
 from typing import Any
 
 from kafka import KafkaProducer, errors
 from kafka.structs import TopicPartition as KafkaTopicPartition
 
 from agent.errors import TocsinError
-from agent.intake.kafka.network import Network, reason_of, unreachable
+from agent.intake.kafka.network import Network, unreachable
 from agent.intake.kafka.reading import reader, to_end
 from agent.intake.kafka.settings import LASTING, MEBIBYTE, KafkaSettings
-from agent.intake.kafka.topics import ensure_topic
+from agent.intake.kafka.topics import BROKERS_TIME, ensure_topic, refusal
 
 PARTITIONS = 12  # of a topic that is created here: so many agents can restore side by side
 CONFIGS = {
@@ -20,8 +21,10 @@ CONFIGS = {
     "segment.ms": "3600000",  # what is closed can be compacted: an active segment is not
     "min.cleanable.dirty.ratio": "0.1",
     "max.compaction.lag.ms": "86400000",
+    **BROKERS_TIME,
 }
 CLAIM = "claim"
+LONGEST = 60.0  # seconds that writing takes at most: nothing is read meanwhile
 
 
 class StateTopic:
@@ -35,18 +38,27 @@ class StateTopic:
     settings, topic
         Where; the topic is created where it is missing.
     timeout
-        Seconds after which anything that is asked of it has failed.
+        Seconds without a sign of the broker after which what was asked of it has failed.
+    longest
+        Seconds after which writing has failed, however it goes on.
     """
 
-    def __init__(self, settings: KafkaSettings, topic: str, timeout: float = 10.0) -> None:
-        self._settings, self._topic, self._timeout = settings, topic, timeout
+    def __init__(
+        self,
+        settings: KafkaSettings,
+        topic: str,
+        timeout: float = 10.0,
+        longest: float = LONGEST,
+    ) -> None:
+        self._settings, self._topic = settings, topic
+        self._timeout, self._longest = timeout, longest
         self._options = settings.for_client(
             KafkaProducer,
             compression_type=None,  # what comes is packed already
             linger_ms=5,
             max_request_size=MEBIBYTE,
             max_block_ms=int(timeout * 1000),
-            delivery_timeout_ms=int(timeout * 1000),
+            delivery_timeout_ms=int((longest + timeout) * 1000),  # `_send` gives up before
             request_timeout_ms=int(timeout * 500),
             **LASTING,
         )
@@ -69,27 +81,37 @@ class StateTopic:
 
     def _send(self, entries: Sequence[tuple[str, bytes | None]]) -> list[int] | None:
         """Write records; their offsets, once all of them are acknowledged."""
-        deadline = time.monotonic() + self._timeout
         try:
             producer = self._connected()
             partitions = producer.partitions_for(self._topic)
             if not partitions:
                 raise errors.UnknownTopicOrPartitionError(f"{self._topic} does not exist")
+            patience = _Patience(self._timeout, self._longest)
             sent = [
                 producer.send(
                     self._topic,
                     key=key.encode(),
                     value=value,
                     partition=_partition(key, len(partitions)),
-                )
+                ).add_callback(patience.heard)
                 for key, value in entries
             ]
-            made = [f.get(max(deadline - time.monotonic(), 0.001)).offset for f in sent]
+            made = patience.offsets(sent)
         except (errors.KafkaError, TocsinError, TimeoutError) as error:
-            self.problem = self._failed("written", error)
+            self._give_up()
+            self.problem = self._failed("written", error, "WRITE")
             return None
         self.problem = ""
         return made
+
+    def _give_up(self) -> None:
+        """Take back what has not been sent: it would come before all that follows.
+
+        What is under way may still be written, before all that follows: as after a crash.
+        """
+        if self._producer is not None:
+            with suppress(ValueError):  # what the producer's thread is giving up itself
+                self._producer._accumulator.abort_undrained_batches(errors.KafkaTimeoutError())
 
     def _connected(self) -> Any:
         if self._producer is None:
@@ -126,7 +148,7 @@ class StateTopic:
                 for record in to_end(consumer, starts, self._timeout):
                     self._note(record, found)
         except (errors.KafkaError, TocsinError) as error:
-            self.problem = self._failed("read", error)
+            self.problem = self._failed("read", error, "READ")
             return None
         self.problem = ""
         return found
@@ -141,8 +163,9 @@ class StateTopic:
         else:
             found[name][rest] = record.value
 
-    def _failed(self, what: str, error: Exception) -> str:
-        reason = str(error) if isinstance(error, TocsinError) else reason_of(error)
+    def _failed(self, what: str, error: Exception, right: str) -> str:
+        is_told = isinstance(error, TocsinError)
+        reason = str(error) if is_told else refusal(error, self._topic, right)
         return f"topic {self._topic}: checkpoints cannot be {what}: {reason}"
 
     def close(self) -> None:
@@ -156,6 +179,39 @@ class StateTopic:
                 producer._sender.force_close()
         elif network is not None:
             network.close()
+
+
+class _Patience:
+    """Waits for records to be acknowledged for as long as some are, within bounds."""
+
+    def __init__(self, timeout: float, longest: float) -> None:
+        self._timeout, self._longest = timeout, longest
+        self._began = self._heard = time.monotonic()
+
+    def heard(self, _: object) -> None:
+        """A record has been acknowledged. Called on the producer's thread."""
+        self._heard = time.monotonic()
+
+    def offsets(self, sent: Sequence[Any]) -> list[int]:
+        """The offsets of all of these records. Raises KafkaError or TimeoutError."""
+        made = []
+        for future in sent:
+            while not future.is_done:
+                with suppress(errors.KafkaTimeoutError):  # of this wait; what has failed is done
+                    future.get(self._left(sent))
+            made.append(future.get().offset)
+        return made
+
+    def _left(self, sent: Sequence[Any]) -> float:
+        now = time.monotonic()
+        if now - self._heard >= self._timeout:
+            raise TimeoutError(f"nothing was acknowledged for {self._timeout:g} s")
+        if now - self._began >= self._longest:
+            done = sum(future.succeeded() for future in sent)
+            raise TimeoutError(
+                f"{done} of {len(sent)} records were acknowledged within {self._longest:g} s"
+            )
+        return min(self._heard + self._timeout, self._began + self._longest) - now
 
 
 def _partition(key: str, partitions: int) -> int:
