@@ -162,9 +162,9 @@ class Blocks:
         if not self.parts:
             return None
         pending = Pending.concatenate(self.parts)
-        pending = pending.take(pending.time >= self.limit)
-        pending = pending.take(np.lexsort((pending.time, pending.id)))
-        return pending if len(pending) else None
+        useful = np.flatnonzero(pending.time >= self.limit)
+        order = np.lexsort((pending.time[useful], pending.id[useful]))
+        return pending.take(useful[order]) if len(useful) else None
 
     def restore(self, pending: Pending | None, limit: int) -> None:
         """Remember what `capture` returned, and nothing else."""

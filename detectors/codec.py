@@ -15,6 +15,7 @@ from typing import Any
 import numpy as np
 
 MAGIC = b"TOCSIN1\n"
+Blob = bytes | memoryview
 ARRAYS = "biuf"  # kinds of arrays that can be part of a state: truth values and numbers
 
 
@@ -53,7 +54,11 @@ class Codec:
 
     def encode(self, kind: str, version: int, parameters: str, state: object) -> bytes:
         """Bytes of a state; the same state always gives the same bytes."""
-        blobs: list[bytes] = []
+        return b"".join(self.parts(kind, version, parameters, state))
+
+    def parts(self, kind: str, version: int, parameters: str, state: object) -> list[Blob]:
+        """The same piece by piece: of large arrays nothing is copied."""
+        blobs: list[Blob] = []
         head = {
             "kind": kind,
             "version": version,
@@ -62,8 +67,11 @@ class Codec:
             "blobs": [len(b) for b in blobs],
         }
         text = json.dumps(head, separators=(",", ":"), sort_keys=True).encode()
-        body = len(text).to_bytes(8, "big") + text + b"".join(blobs)
-        return MAGIC + zlib.crc32(body).to_bytes(4, "big") + body
+        body = [len(text).to_bytes(8, "big"), text, *blobs]
+        checksum = 0
+        for part in body:
+            checksum = zlib.crc32(part, checksum)
+        return [MAGIC, checksum.to_bytes(4, "big"), *body]
 
     def decode(self, kind: str, version: int, parameters: str | None, data: bytes) -> Any:
         """The state in `data`; StateError where it is damaged or made for something else.
@@ -80,7 +88,7 @@ class Codec:
         except (KeyError, TypeError, ValueError, IndexError) as error:
             raise StateError(f"state cannot be rebuilt: {error}") from error
 
-    def _plain(self, value: Any, blobs: list[bytes]) -> Any:
+    def _plain(self, value: Any, blobs: list[Blob]) -> Any:
         if value is None or isinstance(value, bool | int | str):
             return value
         if isinstance(value, float):
@@ -89,7 +97,8 @@ class Codec:
             blobs.append(value)
             return {"bytes": len(blobs) - 1}
         if isinstance(value, np.ndarray) and value.dtype.kind in ARRAYS:
-            blobs.append(np.ascontiguousarray(value).tobytes())
+            flat = np.ascontiguousarray(value).reshape(-1)
+            blobs.append(flat.view(np.uint8).data)
             return {"array": len(blobs) - 1, "dtype": value.dtype.str, "shape": value.shape}
         if type(value) in (tuple, list):
             return {type(value).__name__: [self._plain(v, blobs) for v in value]}

@@ -5,7 +5,7 @@ for the model itself (detection, windows, alarms). Both say for which cells they
 """
 
 import zlib
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 import msgspec
@@ -26,7 +26,7 @@ from agent.ticks import TickState
 from agent.windows import WindowState
 from detectors.batch import Feedback
 from detectors.budget import BudgetState
-from detectors.codec import Codec, StateError, parameter_hash
+from detectors.codec import Blob, Codec, StateError, parameter_hash
 from detectors.drift.river import RiverMemory
 from detectors.fairness.gap import GapMemory
 from detectors.labels.learned import Learned
@@ -85,7 +85,7 @@ def layout_hash(layout: Layout) -> str:
 
 def encode_fold(fold: Fold) -> bytes:
     """The record of a partition."""
-    return _packed(CODEC.encode(FOLD, VERSION, layout_hash(fold.layout), fold.capture()))
+    return _packed(CODEC.parts(FOLD, VERSION, layout_hash(fold.layout), fold.capture()))
 
 
 def decode_fold(layout: Layout, payload: bytes) -> FoldState:
@@ -112,7 +112,7 @@ def encode_model(model: Model) -> bytes:
     profile = msgspec.json.encode(model.profile) if unsaved else b""
     watched = tuple(tuple(w) for w in watching(model.detection))
     content = (model.capture(), watched, model.file_hash, model.profile_hash, profile)
-    return _packed(CODEC.encode(MODEL, VERSION, layout_hash(model.layout), content))
+    return _packed(CODEC.parts(MODEL, VERSION, layout_hash(model.layout), content))
 
 
 def decode_model(payload: bytes, layout: Layout | None) -> ModelRecord:
@@ -138,7 +138,7 @@ def decode_profile(record: ModelRecord) -> Profile:
 def encode_closed(model: Model, closed: Closed) -> bytes:
     """What a partition has closed, as a message to whoever judges the model."""
     content = (model.settings.kafka.group_id, model.name, closed)
-    return _packed(CODEC.encode(PANES, VERSION, layout_hash(model.layout), content))
+    return _packed(CODEC.parts(PANES, VERSION, layout_hash(model.layout), content))
 
 
 def decode_closed(
@@ -156,8 +156,9 @@ def decode_closed(
     return name, closed
 
 
-def _packed(data: bytes) -> bytes:
-    return zlib.compress(data, 1)
+def _packed(parts: Sequence[Blob]) -> bytes:
+    packing = zlib.compressobj(1)
+    return b"".join([*(packing.compress(part) for part in parts), packing.flush()])
 
 
 def _unpacked(data: bytes, most: int = MOST) -> bytes:

@@ -161,4 +161,4 @@ def test_an_agent_that_is_left_alone_stays_within_its_memory(tmp_path: Path) -> 
     # docs/reliability.md, "What is bounded"
     memories = [int(model.feedback.memory) for model in config.models.values()]
     remembered = sum(m + m // EARLY_SHARE + m // OPEN_SHARE for m in memories)
-    assert PARTITIONS * remembered + 5 * max(memories) + 250_000_000 < limit
+    assert PARTITIONS * remembered + 2.5 * max(memories) + 250_000_000 < limit
