@@ -9,6 +9,7 @@ from agent.assembly import assembled, kafka_settings
 from agent.commands.serving import Front, tls
 from agent.config import Config
 from agent.errors import TocsinError
+from agent.heap import keep_little
 from agent.loop import Loop
 from agent.pipeline import Pipeline
 from agent.reloading import Reload
@@ -21,6 +22,7 @@ def run_agent(path: Path, load: Callable[[Path], Config]) -> None:
     Another configuration takes the place of the old one between a checkpoint and the next record:
     the agent stops and starts as it would in another process, but goes on answering.
     """
+    keep_little()
     config = usable(path, load)
     log = structlog.get_logger("agent.run")
     with Stop() as stop, Reload(path, lambda p: usable(p, load)) as reload, Front() as front:

@@ -15,14 +15,14 @@ from typing import Any
 from tests.fuzz.targets import targets
 from tests.rig.requirements import CACHE
 
-# What a run without arguments throws at each; in all a million and more.
+# What a run without arguments throws at each: a million at the decoders alone.
 PAYLOADS = {
-    "decoders": 600_000,
+    "decoders": 1_000_000,
     "routing": 200_000,
     "pipeline": 200_000,
     "learning": 50_000,
     "tables": 20_000,
-    "configurations": 50_000,
+    "configurations": 100_000,
 }
 STEADY = 100_000  # payloads, at most, over which memory is measured
 MOST_GROWTH = 8 * 2**20  # bytes: what an allocator keeps for itself

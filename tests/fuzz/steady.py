@@ -13,6 +13,7 @@ from pathlib import Path
 from tests.fuzz.targets import SEPARATOR, checked, targets, workspace
 
 WARM = 0.25  # share of the payloads after which memory is measured first
+STEPS = 20  # times that it is measured, and garbage collected: what waits for that is no growth
 
 
 def resident() -> int:
@@ -29,16 +30,17 @@ def main() -> None:
     found = [
         p for path in inputs[:: len(inputs) // 100 + 1] for p in path.read_bytes().split(SEPARATOR)
     ]
-    done = warm = 0
+    done, seen = 0, [0]
     with workspace() as work:
         check = target.make(work)
         while done < wanted:
             payloads = target.batch_of(found, rng)
             checked(check, payloads)
             done += len(payloads)
-            if not warm and done >= WARM * wanted:
-                warm = resident()
-        print(json.dumps({"steady_payloads": done, "steady_growth": resident() - warm}))
+            if done >= len(seen) * wanted / STEPS:
+                seen.append(resident())
+    growth = seen[-1] - seen[int(WARM * STEPS)]
+    print(json.dumps({"steady_payloads": done, "steady_growth": growth}))
 
 
 if __name__ == "__main__":

@@ -46,7 +46,23 @@ def let_go(fetcher: Any) -> None:
         part.drain()
 
 
-def take_up(fetcher: Any, partitions: Iterable[Any]) -> None:
+def take_up(fetcher: Any) -> None:
+    """Hand over next what was set aside of a partition that is not paused any more, each in turn.
+
+    kafka-python itself waits until there is nothing else in hand, which a partition that has been
+    read to the end of what was fetched still is.
+    """
+    aside = fetcher._paused_partition_records
+    is_paused = fetcher._subscriptions.is_paused
+    turn = next((partition for partition in aside if not is_paused(partition)), None)
+    if turn is not None:
+        part, current = aside.pop(turn), fetcher._next_partition_records
+        if current:
+            aside[current.topic_partition] = current
+        fetcher._next_partition_records = part
+
+
+def drop(fetcher: Any, partitions: Iterable[Any]) -> None:
     """Drop what was set aside of these partitions: the next poll asks for it again."""
     for partition in partitions:
         part = fetcher._paused_partition_records.pop(partition, None)

@@ -13,7 +13,7 @@ from kafka.structs import TopicPartition as KafkaTopicPartition
 
 from agent.clock import since_boot
 from agent.errors import UnreachableError
-from agent.intake.kafka.batches import let_go, take_up
+from agent.intake.kafka.batches import drop, let_go, take_up
 from agent.intake.kafka.network import FATAL, Network, reason_of, unreachable
 from agent.intake.kafka.settings import MEBIBYTE, KafkaSettings
 from agent.intake.source import Places, RawBatch, TableBatch, TopicPartition
@@ -149,6 +149,7 @@ class KafkaSource:
         if consumer is None:
             return []
         try:
+            take_up(consumer._fetcher)
             polled = consumer.poll(timeout_ms=max(0.0, deadline - time.monotonic()) * 1000)
         except FATAL as error:
             raise unreachable(self._settings, error) from error
@@ -214,8 +215,8 @@ class KafkaSource:
                 state = self._consumer._subscription.assignment.get(partition)
                 if state is not None:
                     state.highwater = ends[partition]
-            # What was set aside before is not paused any more, and would never be taken up.
-            take_up(self._consumer._fetcher, wanted)
+            # What was set aside before is not what follows now.
+            drop(self._consumer._fetcher, wanted)
         except (errors.KafkaError, AssertionError) as error:
             # Partitions that went to somebody else meanwhile cannot be sought.
             self._poll_problem = f"reading from Kafka: {reason_of(error)}"
@@ -258,7 +259,6 @@ class KafkaSource:
             self._consumer.pause(*(wanted - paused))
         if paused - wanted:
             self._consumer.resume(*(paused - wanted))
-            take_up(self._consumer._fetcher, paused - wanted)
 
     def _connected(self, timeout: float) -> Any:
         if self._consumer is None and self._network.wait(timeout):
