@@ -8,7 +8,7 @@ from typing import Protocol
 import msgspec
 import structlog
 
-from agent.checkpoint.keeper import Keeper, Unkept
+from agent.checkpoint.keeper import RESTORED, Keeper, Unkept
 from agent.control import Answer, Command, Commands
 from agent.exchange import Exchange
 from agent.intake.source import Places, RawBatch, Source, TableBatch, TopicPartition
@@ -307,6 +307,7 @@ class Loop:
         waited = self.clock() - self._placed_since
         return (
             self._exchange is not None
+            or RESTORED not in self._keeper.status.restores  # what there is, is new
             or self._source.has_caught_up
             or not 0 <= waited < CATCH_UP_SECONDS
         )

@@ -66,10 +66,10 @@ class Disk(Memory):
 class Agent:
     """A loop whose clock is turned by hand."""
 
-    def __init__(self, folder):
+    def __init__(self, folder, disk=None):
         save(reference(), folder / "credit.profile")
         pipeline = Pipeline(configuration(folder / "credit.profile", pane="1m"))
-        self.now, self.source, self.disk = START / 1000 + 600, Source(), Disk()
+        self.now, self.source, self.disk = START / 1000 + 600, Source(), disk or Disk()
         keeper = Keeper(pipeline, Checkpoints(self.disk), self.clock, INTERVAL)
         self.loop = Loop(self.source, pipeline, Events(logged=False), self.clock, keeper=keeper)
         self.traffic = Traffic()
@@ -185,20 +185,36 @@ def test_events_to_be_told_again_are_bounded_and_forgotten_when_they_are_told(ag
     assert not model.untold
 
 
-def test_counts_are_told_once_they_are_those_of_before(agent):
+def test_counts_are_told_once_they_are_those_of_before(agent, tmp_path):
     """Or after a minute: what was told before this process had not been read for longer."""
+    for _ in range(3):
+        agent.read()
+        agent.turn()
+    after = Agent(tmp_path, agent.disk)
+    after.source.has_caught_up = False
+    assert not after.loop.latest.is_restored
+    for _ in range(5):
+        after.turn(10)
+        assert not after.loop.latest.is_restored
+    after.turn(21)
+    assert after.loop.latest.is_restored
+
+
+def test_who_has_caught_up_tells_counts_at_once(agent, tmp_path):
+    agent.read()
+    for _ in range(3):
+        agent.turn()
+    after = Agent(tmp_path, agent.disk)
+    assert not after.loop.latest.is_restored
+    after.turn(2)
+    assert after.loop.latest.is_restored
+    after.source.has_caught_up = False  # later records are nobody else's
+    after.turn(2)
+    assert after.loop.latest.is_restored
+
+
+def test_where_nothing_is_remembered_counts_are_told_at_once(agent):
     agent.source.has_caught_up = False
     assert not agent.loop.latest.is_restored
-    for _ in range(5):
-        agent.turn(10)
-        assert not agent.loop.latest.is_restored
-    agent.turn(21)
-    assert agent.loop.latest.is_restored
-
-
-def test_who_has_caught_up_tells_counts_at_once(agent):
-    agent.turn(2)
-    assert agent.loop.latest.is_restored
-    agent.source.has_caught_up = False  # later records are nobody else's
     agent.turn(2)
     assert agent.loop.latest.is_restored
