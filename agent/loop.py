@@ -181,7 +181,7 @@ class Loop:
 
     def _take_up(self) -> None:
         """Read again what was left out of the panes topic, where it is due."""
-        if self._exchange is None or self._source.waiting() or self.clock() < self._place_at:
+        if self._exchange is None or self._source.waiting() or self._has_just_failed:
             return
         for at, offset in self._exchange.again().items():
             self._place_at = self.clock() + PLACE_SECONDS
@@ -225,7 +225,7 @@ class Loop:
             if self._exchange is not None and self._stands_by:
                 self._keeper.stand_by()
             return
-        if self.clock() < self._place_at:
+        if self._has_just_failed:
             return
         places = self._keeper.place(self._source.assignment())
         is_placed = places is not None and self._source.place(places)
@@ -236,6 +236,11 @@ class Loop:
             for model in self._pipeline.started():
                 for event in model.untold:
                     self._events.publish(msgspec.json.decode(event))
+
+    @property
+    def _has_just_failed(self) -> bool:
+        """Could partitions not be read from where they were to be, a moment ago?"""
+        return 0 < self._place_at - self.clock() <= PLACE_SECONDS  # a clock can be put back
 
     @property
     def _stands_by(self) -> bool:

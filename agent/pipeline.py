@@ -225,19 +225,25 @@ class Pipeline:
         epoch, `lag` in records.
         """
         found: set[TopicPartition] = set()
+        needed: set[TopicPartition] = set()  # some model waits for it, though another is beyond it
         for name in self.models:
             model = self.model(name)
             most = int(model.config.feedback.memory) // OPEN_SHARE
             watermarks = model.watermarks(self.topics_of(name))
             known = {at: w for at, w in watermarks.items() if w > NEVER}
             to_read = [w for at, w in known.items() if not 0 <= lag.get(at, -1) <= AT_END]
-            waited_for, slowest = (min(ws, default=FOREVER) for ws in (to_read, known.values()))
-            for at, watermark in known.items():
+            waited_for = min(to_read, default=FOREVER)
+            # One that has never been heard, and is not empty, may be the slowest of all.
+            heard = (w for at, w in watermarks.items() if w > NEVER or lag.get(at, -1) != 0)
+            slowest = min(heard, default=FOREVER)
+            for at, watermark in watermarks.items():
                 is_early = waited_for + SKEW < watermark < now * 1000 - BACKLOG
                 is_far = slowest + SKEW < watermark and model.kept(at[1]) > most
                 if is_early or is_far:
                     found.add(at)
-        return frozenset(found)
+                if watermark in (waited_for, slowest):
+                    needed.add(at)
+        return frozenset(found - needed)
 
     @property
     def is_crowded(self) -> bool:

@@ -67,8 +67,8 @@ class Tally:
             if not +raw:  # nothing is remembered: what comes follows the last checkpoint there was
                 saved = self._saved.get(number, Counter())
                 self._base[number] = Counter({key: -n for key, n in saved.items()})
-            elif number in self._last and number not in self._held:
-                base.update(raw - self._last[number])
+            elif is_shared and number in self._last:
+                base.update(raw - self._last[number])  # counted elsewhere since it was last here
 
     def told(self, folds: Mapping[int, Fold]) -> Numbers:
         """What is to be told now, of all partitions together."""

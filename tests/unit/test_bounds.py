@@ -3,6 +3,7 @@
 import numpy as np
 import pytest
 
+from agent.config import Config
 from agent.join import EARLY_SHARE, WAITING_BYTES, Join
 from agent.pipeline import OPEN_SHARE, SKEW, Pipeline
 from agent.profile_file import save
@@ -121,3 +122,36 @@ def test_what_is_kept_for_a_topic_that_is_behind_is_bounded(watched):
     pipeline.take(Traffic().until(minute * MINUTE)[1], LATEST, 0.0)
     pipeline.close()
     assert pipeline.ahead(now, lag) == frozenset()
+
+
+def test_models_that_share_topics_never_all_wait_for_each_other(tmp_path):
+    """Each has other partitions to wait for: read on is what any of them needs."""
+    save(reference(), tmp_path / "p")
+    models = {
+        name: {"task": "binary", "profile": str(tmp_path / "p"), "predictions": {"topic": "shared"},
+               "feedback": {"topic": "shared.f"}}
+        for name in ("a", "b")
+    }  # fmt: skip
+    pipeline = Pipeline(Config.model_validate({"models": models, "windows": ["5m"]}))
+    ats = [(topic, n) for topic in ("shared", "shared.f") for n in range(2)]
+    pipeline.assign(ats)
+    for name, minutes in (("a", (10, 90)), ("b", (90, 10))):
+        for n, minute in enumerate(minutes):
+            for predictions in (True, False):
+                pipeline.model(name).silent(predictions, n, START + minute * MINUTE)
+    # Of either, one partition is far ahead of the other; it is the other's slowest.
+    assert pipeline.ahead(LATER, BACKLOG) == frozenset()
+
+
+@pytest.mark.parametrize("watched", ["1MiB"], indirect=True)
+def test_what_is_kept_for_a_topic_that_was_never_heard_is_bounded(watched):
+    pipeline, traffic = watched
+    for minute in range(1, 600):
+        pipeline.take(traffic.until(minute * MINUTE)[0], LATEST, 0.0)
+        now = START / 1000 + minute * 60
+        if pipeline.ahead(now, {(PREDICTIONS, 0): 1}):
+            break
+    assert pipeline.ahead(now, {(PREDICTIONS, 0): 1}) == {(PREDICTIONS, 0)}
+    assert pipeline.model("credit").kept(0) < 2 * 2**20 / OPEN_SHARE
+    # One that is read to its end is about to be moved by the clock.
+    assert pipeline.ahead(now, {(PREDICTIONS, 0): 1, (FEEDBACK, 0): 0}) == frozenset()

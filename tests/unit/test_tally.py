@@ -102,6 +102,20 @@ def test_what_is_read_again_is_not_told_again(config, fresh, saved):  # noqa: F8
     assert told.total() == of_the_state(medium, config) != before
 
 
+def test_who_slept_while_another_counted_does_not_tell_of_it(config, fresh):  # noqa: F811
+    """It gets the same partitions back, and never knew that they were gone."""
+    medium = Memory()
+    sleeper, other = (Member(config, fresh, medium, 100) for _ in range(2))
+    told = Told([sleeper, other])
+    sleeper.assigned(fresh.share(0, 1)).turn()
+    other.assigned(fresh.share(0, 1))
+    for _ in range(3):
+        other.turn()
+    sleeper.assigned(fresh.share(0, 1)).turn()
+    told.check()
+    assert told.total() == of_the_state(medium, config)
+
+
 def test_what_a_process_of_several_tells_begins_at_nothing(config, fresh):  # noqa: F811
     medium = Memory()
     first = Member(config, fresh, medium, 100).assigned(fresh.share(0, 1))

@@ -1,7 +1,7 @@
 """Three things in which kafka-python would stop the reading of a partition for good.
 
 Other clients may write headers whose names are no UTF-8: kafka-python takes the record for corrupt.
-Of a batch that is corrupt it tells once; the next poll then turns in a circle without end. And what
+Of a batch that is corrupt it tells once; a later poll then turns in a circle without end. And what
 it has fetched of a partition that is then paused it sets aside, and does not take up again after
 the partition is resumed while, or once, others have been read.
 """
@@ -9,6 +9,7 @@ the partition is resumed while, or once, others have been read.
 from collections.abc import Iterable
 from typing import Any, SupportsIndex
 
+from kafka.consumer.fetcher import Fetcher
 from kafka.record.default_records import DefaultRecordBatch
 
 
@@ -39,11 +40,19 @@ def _read(batch: Any) -> Any:
 DefaultRecordBatch._read_msg = _read
 
 
-def let_go(fetcher: Any) -> None:
-    """Drop what is left of the batch that could not be read: the next poll asks for it again."""
-    part = fetcher._next_partition_records
-    if part is not None:
+_take_strictly = Fetcher.PartitionRecords.take
+
+
+def _take(part: Any, n: int | None = None) -> Any:
+    """kafka-python's own; what cannot be read is dropped, and asked for again by a later poll."""
+    try:
+        return _take_strictly(part, n)
+    except Exception:
         part.drain()
+        raise
+
+
+Fetcher.PartitionRecords.take = _take
 
 
 def take_up(fetcher: Any) -> None:

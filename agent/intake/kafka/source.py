@@ -13,7 +13,7 @@ from kafka.structs import TopicPartition as KafkaTopicPartition
 
 from agent.clock import since_boot
 from agent.errors import UnreachableError
-from agent.intake.kafka.batches import drop, let_go, take_up
+from agent.intake.kafka.batches import drop, take_up
 from agent.intake.kafka.network import FATAL, Network, reason_of, unreachable
 from agent.intake.kafka.settings import MEBIBYTE, KafkaSettings
 from agent.intake.source import Places, RawBatch, TableBatch, TopicPartition
@@ -28,6 +28,7 @@ REBALANCED = (
 
 # A broker answers a fetch within half a second even where there is nothing to fetch.
 STALE_SECONDS = 3.0
+BUSY_MS = 900_000  # without a poll, while large checkpoints go over a slow link
 SILENT_SECONDS = 10.0  # of polling without any answer, from which a broker is said to hang
 
 
@@ -93,6 +94,7 @@ class KafkaSource:
             group_id=settings.group_id,
             group_instance_id=settings.group_instance_id,
             max_poll_records=max_poll_records,
+            max_poll_interval_ms=BUSY_MS,
             max_partition_fetch_bytes=partition_bytes,
             fetch_max_bytes=fetch_bytes,
             receive_message_max_bytes=max(100_000_000, fetch_bytes + partition_bytes),
@@ -155,7 +157,6 @@ class KafkaSource:
             raise unreachable(self._settings, error) from error
         except errors.KafkaError as error:
             self._poll_problem = f"reading from Kafka: {reason_of(error)}"
-            let_go(consumer._fetcher)
             # Some errors come back at once, for as long as their cause lasts.
             time.sleep(max(0.0, min(0.2, deadline - time.monotonic())))
             return []
