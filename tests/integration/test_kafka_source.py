@@ -492,7 +492,7 @@ def test_what_was_handed_over_and_is_not_remembered_comes_again_after_a_rebalanc
     send(settings, topic, numbers(0, 40))
 
     def placed(sources: list[KafkaSource]) -> None:
-        deadline = time.monotonic() + 30
+        deadline = time.monotonic() + 60
         counts = {len(source.assignment()) for source in sources}
         while counts != {2 // len(sources)} or not all(s.waiting() for s in sources):
             assert time.monotonic() < deadline
@@ -506,7 +506,7 @@ def test_what_was_handed_over_and_is_not_remembered_comes_again_after_a_rebalanc
         placed([first])
         before = read(first, 40)
         with closing(KafkaSource(settings, [topic], held=True)) as second:
-            deadline = time.monotonic() + 30
+            deadline = time.monotonic() + 60
             while len(first.assignment()) != 1 or not second.assignment():
                 assert time.monotonic() < deadline
                 first.poll(0.1)
