@@ -1,5 +1,6 @@
 """Checkpoints on a compacted topic of a real Kafka: the same suite as for every other medium."""
 
+import random
 import threading
 import time
 
@@ -8,7 +9,7 @@ import pytest
 from kafka import KafkaConsumer, TopicPartition
 
 from agent.checkpoint.store import CHUNK_BYTES, Checkpoints
-from agent.intake.kafka import KafkaSettings, StateTopic, partition_counts
+from agent.intake.kafka import KafkaSettings, StateTopic, ensure_topic, partition_counts
 from tests.rig.process import free_port
 from tests.unit.test_checkpoints import (  # noqa: F401  # collected here too, on this medium
     test_a_crash_in_the_middle_leaves_the_one_before,
@@ -176,3 +177,20 @@ def test_what_was_given_up_is_not_sent_later(far, kafka, proxy):
     assert found is not None and found["large"].payload == b"after"
     # A third of the first came through, and of all others what was under way at most.
     assert records_on(kafka, topic) < len(LARGE) // CHUNK_BYTES
+
+
+def test_what_is_too_large_for_the_topic_is_told_and_the_one_before_serves(kafka, fresh):
+    """Who made the topic allows records of a tenth of a megabyte only."""
+    settings, topic = KafkaSettings(kafka.bootstrap), fresh("state")
+    configs = {"cleanup.policy": "compact", "max.message.bytes": "100000"}
+    ensure_topic(settings, topic, configs=configs)
+    medium = StateTopic(settings, topic, 5.0)
+    checkpoints = Checkpoints(medium)
+    checkpoints.open(["credit"])
+    assert checkpoints.save("credit", b"small")
+    began = time.monotonic()
+    assert not checkpoints.save("credit", random.Random(1).randbytes(400_000))
+    assert time.monotonic() - began < 5
+    assert topic in medium.problem and "too large" in medium.problem.lower()
+    assert Checkpoints(medium).open(["credit"])["credit"].payload == b"small"
+    medium.close()

@@ -176,7 +176,11 @@ def is_fatal(error: BaseException) -> bool:
 
 def reason_of(error: BaseException) -> str:
     """What a library's error means, in a person's words."""
-    text = str(error.args[0]) if error.args else type(error).__name__
+    name = type(error).__name__
+    text = str(error.args[0]) if error.args and error.args[0] is not None else name
+    if text == name and isinstance(error, errors.BrokerResponseError):
+        # What a broker answers with no more than a number: `MessageSizeTooLarge`.
+        text = re.sub(r"(?<=[a-z])(?=[A-Z])", " ", name.removesuffix("Error")).lower()
     if isinstance(error, errors.GroupAuthorizationFailedError):
         return f"READ on group {text} is not granted"
     if isinstance(error, errors.TopicAuthorizationFailedError):
