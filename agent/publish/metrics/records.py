@@ -41,7 +41,7 @@ METRICS: tuple[Metric, ...] = (
         "counter",
         "records",
         ("model", "outcome"),
-        "Feedback by what became of it, and predictions whose label never came (expired).",
+        "Feedback by what became of it; expired came after the horizon.",
         once_restored(keyed(lambda status: status.told.feedback)),
     ),
     Metric(
