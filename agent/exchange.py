@@ -18,8 +18,9 @@ from typing import Protocol
 import structlog
 
 from agent.checkpoint.record import decode_closed, encode_closed
+from agent.closed import Closed
 from agent.errors import TocsinError
-from agent.fold import Closed, Fold
+from agent.fold import Fold
 from agent.intake.source import RawBatch, TableBatch, TopicPartition
 from agent.model import Model
 from agent.panes import FOREVER, NEVER

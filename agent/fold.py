@@ -6,159 +6,27 @@ model in this process or, where several agents share the work, by way of a topic
 """
 
 from collections import deque
-from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 
-import numpy as np
-
 from agent.ages import Ages
-from agent.config import Config, ModelConfig
+from agent.closed import Closed, Facts
 from agent.counters import Counters, CountersState
 from agent.folding import fold_batch, fold_labels, fold_outcomes, fold_shown, fold_versions
 from agent.groups import Groups
 from agent.intake.columns import TIMESTAMP_AHEAD, Decoded
 from agent.intake.decode import FeedbackDecoder, PredictionDecoder
-from agent.intake.source import RawBatch, TableBatch, TopicPartition
+from agent.intake.source import RawBatch, TableBatch
 from agent.intake.vocabulary import Vocabulary
 from agent.join import Corrections, Join, JoinState
+from agent.layout import Clocks, Layout
 from agent.offsets import OpenOffsets, Ranges
-from agent.panes import ENTRY_BYTES, NEVER, Entries, OpenPanes, PartitionClock, summed
+from agent.panes import NEVER, Entries, OpenPanes, PartitionClock
 from agent.publish.dead_letters import Refuse, nobody
 from agent.publish.snapshot import Rejected
-from detectors.accuracy import Performance, performance_sketch
 from detectors.batch import Batch, Feedback, Outcomes, protected_codes
-from detectors.fairness.groups import GroupCells
 from detectors.labels import cells as labels
-from detectors.pane import PaneCells
-from detectors.profile import Profile
 
 OUTBOX = 500  # times that panes were closed, of which it is remembered what was in them
-
-
-@dataclass(slots=True)
-class Clocks:
-    """The watermarks of the two topics of a partition."""
-
-    predictions: PartitionClock
-    feedback: PartitionClock
-
-    @property
-    def watermark(self) -> int:
-        """Event time that both topics have passed."""
-        return min(self.predictions.watermark, self.feedback.watermark)
-
-
-def watermarks(clocks: Mapping[int, Clocks], topics: tuple[str, str]) -> dict[TopicPartition, int]:
-    """Watermark of each partition of the topics of predictions and feedback."""
-    return {
-        (topic, number): clock.watermark
-        for number, own in clocks.items()
-        for topic, clock in zip(topics, (own.predictions, own.feedback), strict=True)
-    }
-
-
-class Layout:
-    """What the cells of a model's panes are; the same for every partition and every agent."""
-
-    def __init__(self, config: ModelConfig, settings: Config, profile: Profile) -> None:
-        self.config, self.settings, self.profile = config, settings, profile
-        self.pane = int(settings.pane)
-        self.pane_cells = PaneCells(profile)
-        self.groups = Groups(profile.schema, config.segments, Vocabulary())
-        self.performance: Performance = performance_sketch(profile.schema, self.groups.count)
-        self.by_group = GroupCells(profile.schema)  # its cells are shown after performance's
-        self.first_version_cell = self.pane_cells.size
-        self.detected_size = self.first_version_cell + Vocabulary().limit + 1
-        self.shown_size = self.performance.size + self.by_group.size
-
-    def renew(self, profile: Profile, cells: PaneCells) -> None:
-        """Go on with another profile of the same cells."""
-        self.profile, self.pane_cells = profile, cells
-
-
-@dataclass(frozen=True, slots=True)
-class Facts:
-    """What is known of a partition beside its panes, as of now."""
-
-    first_time: int | None  # of predictions
-    last_time: int | None
-    last_joined: int | None
-    remembered: int  # predictions kept for their labels
-    labelled: int  # of these, how many have one
-    accepted: int  # records of predictions among the most recent that could be used
-    rejected: int  # and those that could not
-
-
-@dataclass(frozen=True, slots=True)
-class Closed:
-    """What a partition has for the panes below `before` that were not closed already."""
-
-    partition: int
-    before: int
-    detected: Entries
-    shown: Entries
-    offsets: tuple[tuple[str, Ranges], ...]  # by topic
-    versions: tuple[str, ...]  # names of the partition's codes of versions
-    facts: Facts
-    piece: int = 0  # of a single pane that comes in several
-    pieces: int = 1
-
-    @property
-    def bytes(self) -> int:
-        """Memory that it takes, about."""
-        return ENTRY_BYTES * (len(self.detected) + len(self.shown))
-
-    @property
-    def span(self) -> tuple[int, int]:
-        """First and last pane that holds something."""
-        panes = np.concatenate([self.detected.pane, self.shown.pane])
-        return int(panes.min()), int(panes.max())
-
-    def cut(self, entries: int) -> tuple["Closed", ...]:
-        """A single pane in pieces of at most so many entries of either kind."""
-        most = max(len(self.detected), len(self.shown))
-        parts = [slice(at, at + entries) for at in range(0, most, entries)]
-        return tuple(
-            replace(
-                self,
-                detected=self.detected.take(part),
-                shown=self.shown.take(part),
-                offsets=self.offsets if piece == 0 else (),
-                piece=piece,
-                pieces=len(parts),
-            )
-            for piece, part in enumerate(parts)
-        )
-
-    def split(self, pane: int) -> tuple["Closed", "Closed"]:
-        """The panes below that one, and the others."""
-        early, late = (
-            replace(
-                self,
-                detected=self.detected.take(self.detected.pane < pane),
-                shown=self.shown.take(self.shown.pane < pane),
-                offsets=tuple((t, r.take(r.number < pane)) for t, r in self.offsets),
-                before=pane,
-            ),
-            replace(
-                self,
-                detected=self.detected.take(self.detected.pane >= pane),
-                shown=self.shown.take(self.shown.pane >= pane),
-                offsets=tuple((t, r.take(r.number >= pane)) for t, r in self.offsets),
-            ),
-        )
-        return early, late
-
-
-def joined(pieces: Sequence[Closed]) -> Closed:
-    """The pane that was cut into these."""
-    return replace(
-        pieces[0],
-        detected=summed([p.detected for p in pieces]),
-        shown=summed([p.shown for p in pieces]),
-        piece=0,
-        pieces=1,
-    )
 
 
 @dataclass(frozen=True, slots=True)
@@ -408,13 +276,3 @@ class Fold:
         accepted, rejected = (sum(n[i] for n in self.counters.recent) for i in (0, 1))
         times = self.first_time, self.last_time, self.last_joined
         return Facts(*times, *self.join.remembered, accepted, rejected)
-
-
-def earliest(times: Sequence[int | None]) -> int | None:
-    """The smallest that is known."""
-    return min((t for t in times if t is not None), default=None)
-
-
-def latest(times: Sequence[int | None]) -> int | None:
-    """The largest that is known."""
-    return max((t for t in times if t is not None), default=None)

@@ -8,13 +8,13 @@ from numpy.typing import NDArray
 
 from agent.config import Config, ModelConfig
 from agent.errors import UsageError
-from agent.fold import Clocks, watermarks
 from agent.intake.decode import Reader
 from agent.intake.fields import Slot
 from agent.intake.records import Rejection
 from agent.intake.source import RawBatch, TableBatch, TopicPartition
 from agent.intake.table import Reference, from_chunks
 from agent.intake.times import ABSENT, parse_times
+from agent.layout import Clocks, watermarks
 from agent.model import Model, Recorder
 from agent.panes import NEVER, PartitionClock
 from agent.profile_file import profile_hash

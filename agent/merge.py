@@ -11,9 +11,10 @@ from dataclasses import dataclass, field, replace
 import numpy as np
 from numpy.typing import NDArray
 
-from agent.fold import Closed, Facts, Layout, joined
+from agent.closed import Closed, Facts, joined
 from agent.intake.source import TopicPartition
 from agent.intake.vocabulary import Vocabulary
+from agent.layout import Layout
 from agent.offsets import OpenOffsets, Ranges
 from agent.panes import NEVER, Entries, OpenPanes, summed
 

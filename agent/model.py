@@ -10,15 +10,17 @@ import numpy as np
 from numpy.typing import NDArray
 
 from agent.alarms import AlarmBook
+from agent.closed import Facts, earliest, latest
 from agent.config import Config, ModelConfig
 from agent.counters import REJECTED_KEPT, Counters, PaneSeconds
 from agent.detection import Detection, DetectionState, Happening
 from agent.fitting import check_profile, detectors_of
-from agent.fold import Clocks, Facts, Fold, Layout, earliest, latest, watermarks
+from agent.fold import Fold
 from agent.groups import Groups
 from agent.intake.source import RawBatch, TableBatch, TopicPartition
 from agent.intake.vocabulary import Vocabulary
 from agent.join import Join
+from agent.layout import Clocks, Layout, watermarks
 from agent.merge import Merge, MergeState
 from agent.offsets import OffsetBook, OffsetState
 from agent.panes import FOREVER, NEVER, Entries

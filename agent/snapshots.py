@@ -9,10 +9,10 @@ import numpy as np
 from numpy.typing import ArrayLike
 
 from agent import displays
+from agent.closed import Facts
 from agent.config.units import format_duration
 from agent.counters import LATENCY_BOUNDS, PANE_SECONDS_BOUNDS
 from agent.detection import SEVERITIES
-from agent.fold import Facts
 from agent.intake.source import TopicPartition
 from agent.join import DELAY_BOUNDS
 from agent.learning import Learner

@@ -11,10 +11,12 @@ from dataclasses import dataclass
 import msgspec
 
 from agent.ages import Ages
+from agent.closed import Closed, Facts
 from agent.counters import CountersState
 from agent.detection import DetectionState
-from agent.fold import Closed, Facts, Fold, FoldState, Layout
+from agent.fold import Fold, FoldState
 from agent.join import JoinState
+from agent.layout import Layout
 from agent.merge import MergeState, PendingState
 from agent.model import Model, ModelState
 from agent.offsets import OffsetState, Ranges

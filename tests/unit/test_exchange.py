@@ -11,8 +11,8 @@ from agent.checkpoint import record
 from agent.checkpoint.keeper import Keeper
 from agent.checkpoint.medium import Memory
 from agent.checkpoint.store import Checkpoints
+from agent.closed import Closed, Facts
 from agent.exchange import Exchange, messages
-from agent.fold import Closed, Facts
 from agent.intake.source import RawBatch
 from agent.offsets import Ranges
 from agent.panes import Entries, summed

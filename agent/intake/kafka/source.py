@@ -1,7 +1,7 @@
 """A member of a consumer group that reads raw batches."""
 
 import time
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import numpy as np
@@ -14,6 +14,7 @@ from kafka.structs import TopicPartition as KafkaTopicPartition
 from agent.clock import since_boot
 from agent.errors import UnreachableError
 from agent.intake.kafka.batches import drop, take_up
+from agent.intake.kafka.listening import complete_every_join, lag_of, listen, tell_of_resets
 from agent.intake.kafka.network import FATAL, Network, reason_of, unreachable
 from agent.intake.kafka.settings import MEBIBYTE, KafkaSettings
 from agent.intake.source import Places, RawBatch, TableBatch, TopicPartition
@@ -265,9 +266,9 @@ class KafkaSource:
         if self._consumer is None and self._network.wait(timeout):
             try:
                 consumer = KafkaConsumer(kafka_client=self._network.client, **self._options)
-                _complete_every_join(consumer._coordinator)
-                self._heard = _listen(consumer._fetcher)
-                _tell_of_resets(consumer._fetcher, self._passed)
+                complete_every_join(consumer._coordinator)
+                self._heard = listen(consumer._fetcher)
+                tell_of_resets(consumer._fetcher, self._passed)
                 consumer.subscribe(self._topics, listener=self._assigned)
             except (errors.KafkaError, ValueError) as error:
                 raise unreachable(self._settings, error) from error
@@ -289,7 +290,7 @@ class KafkaSource:
         # The public position() may ask the broker; the state behind it never does.
         states = self._consumer._subscription.assignment
         return {
-            partition: _lag(states.get(KafkaTopicPartition(*partition)))
+            partition: lag_of(states.get(KafkaTopicPartition(*partition)))
             if since_boot() - self._heard.get(partition, 0.0) < STALE_SECONDS
             else -1
             for partition in self._assigned.partitions
@@ -338,42 +339,6 @@ class KafkaSource:
             self._network.close()
 
 
-def _complete_every_join(coordinator: Any) -> None:
-    """Keep the coordinator at a join that it has begun until that has ended.
-
-    A join begun because topics changed is forgotten by kafka-python where a poll's time runs out
-    between the leader's assignment and the broker's answer to it: the member then stays without
-    partitions, without heartbeats and without an error for good.
-    """
-    wanted = coordinator.need_rejoin
-    coordinator.need_rejoin = lambda: coordinator.rejoining or wanted()
-
-
-def _listen(fetcher: Any) -> dict[TopicPartition, float]:
-    """When each partition was last answered for, empty answers included; kept up to date."""
-    heard: dict[TopicPartition, float] = {}
-    handle = fetcher._handle_fetch_response
-
-    def note(node_id: object, fetch_offsets: Any, *rest: Any) -> Any:
-        now = since_boot()  # what was heard before the machine slept is old
-        heard.update({(tp.topic, tp.partition): now for tp in fetch_offsets})
-        return handle(node_id, fetch_offsets, *rest)
-
-    fetcher._handle_fetch_response = note
-    return heard
-
-
-def _tell_of_resets(fetcher: Any, tell: Callable[[TopicPartition, int], None]) -> None:
-    """Have it told where reading goes on when the records that follow have been deleted."""
-    reset = fetcher._reset_offset_if_needed
-
-    def note(partition: KafkaTopicPartition, timestamp: Any, offset: int) -> None:
-        reset(partition, timestamp, offset)
-        tell((partition.topic, partition.partition), offset)
-
-    fetcher._reset_offset_if_needed = note
-
-
 def _beyond(
     wanted: Mapping[KafkaTopicPartition, Places], ends: Mapping[KafkaTopicPartition, int]
 ) -> str:
@@ -400,9 +365,3 @@ def _raw_batch(partition: KafkaTopicPartition, records: list[Any], whole: bool) 
         keys=[record.key for record in records] if whole else (),
         headers=[record.headers for record in records] if whole else (),
     )
-
-
-def _lag(state: Any) -> int:
-    if state is None or state.position is None or state.highwater is None:
-        return -1
-    return max(0, int(state.highwater) - int(state.position.offset))
