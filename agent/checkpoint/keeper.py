@@ -35,7 +35,7 @@ from agent.publish.snapshot import CheckpointStatus
 from detectors.codec import StateError
 
 RESTORED, NONE, REFUSED, DAMAGED = "restored", "none", "refused", "damaged"
-LONGEST = 60.0  # seconds that writing a checkpoint takes at most
+LONGEST = 60.0  # seconds of writing a checkpoint that count for when the next one is due
 PATIENCE = 10  # a checkpoint that takes so long is written that many times more seldom
 
 Part = tuple[str, Model | Fold]  # of the model of that name
@@ -269,7 +269,7 @@ class Keeper:
         else:
             self.failures += 1
         self.problem = "" if done else self._checkpoints.problem
-        # None takes so long: the clock may have been set meanwhile.
+        # The clock may have been set meanwhile: that must not put off the next one for hours.
         self._patience = PATIENCE * min(max(self._clock() - began, 0.0), LONGEST)
         self._wait(max(self._interval, self._patience))
         return done
